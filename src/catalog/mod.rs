@@ -1,0 +1,1 @@
+//! Task and recipe files → `Catalog`: embedded in the binary, overlaid by the user's own folder. Knows no host.

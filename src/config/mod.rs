@@ -1,0 +1,1 @@
+//! `stack.yaml` → `Stack`, with source spans. Knows no recipe; secret references stay references.

@@ -1,0 +1,1 @@
+//! Disposable hosts on this machine, for trying things and for tests. Knows nothing of the engine.

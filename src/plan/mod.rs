@@ -1,0 +1,1 @@
+//! (Graph, facts) → plan: verdict and reasons per step. Pure; executes nothing.

@@ -1,0 +1,1 @@
+//! The probes of one target → one batch → facts. Decides nothing.

@@ -1,0 +1,1 @@
+//! Folds events into a picture. Knows `event`, nothing else of the engine.

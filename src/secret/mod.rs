@@ -1,0 +1,1 @@
+//! Secret references, the resolver chain, `Secret<T>` and redaction. Knows no config file and no graph.
