@@ -1,1 +1,39 @@
 //! `Stack` × `Catalog` → `Graph`: steps with typed ids, labels, selection, keys, queries, export. Knows no live system.
+
+mod input;
+mod label;
+mod step;
+
+use std::sync::Arc;
+
+pub use input::{Hole, HoleId, Input, Inputs, Part};
+pub use label::Label;
+pub use step::{Pool, PoolId, Step, StepId, Target};
+
+use crate::config::Stack;
+
+/// Everything that a stack wants, as steps and the order between them.
+#[derive(Debug, Clone)]
+pub struct Graph {
+    /// The stack it was made from; `HostId`s index its hosts.
+    pub stack: Arc<Stack>,
+    /// All steps; `StepId` indexes this.
+    pub steps: Vec<Step>,
+    /// Values not known when the graph was made; `HoleId` indexes this.
+    pub holes: Vec<Hole>,
+    /// Pools; `PoolId` indexes this.
+    pub pools: Vec<Pool>,
+}
+
+impl Graph {
+    /// Returns the step that `id` stands for.
+    #[must_use]
+    pub fn step(&self, id: StepId) -> &Step {
+        &self.steps[id.0 as usize]
+    }
+
+    /// Returns every step's id, in order.
+    pub fn ids(&self) -> impl ExactSizeIterator<Item = StepId> + use<> {
+        (0..u32::try_from(self.steps.len()).unwrap_or(u32::MAX)).map(StepId)
+    }
+}

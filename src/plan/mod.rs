@@ -1,1 +1,5 @@
 //! (Graph, facts) → plan: verdict and reasons per step. Pure; executes nothing.
+
+mod verdict;
+
+pub use verdict::{Decision, Outputs, Reason, Shown, Verdict};

@@ -1,0 +1,100 @@
+//! What a recipe file says, parsed and checked. Does not know hosts or settings of any stack.
+
+use indexmap::IndexMap;
+use std::collections::BTreeMap;
+
+use super::task::{Template, ValueType};
+use super::value::Value;
+
+/// Defines a component.
+#[derive(Debug, Clone)]
+pub struct Recipe {
+    /// Component name: the folder's.
+    pub name: String,
+    /// One line for people.
+    pub summary: String,
+    /// Components that this one needs as a whole before its first step (rare; prefer a step's `needs`).
+    pub needs: Vec<String>,
+    /// Role whose hosts it runs on when the config names no hosts; `*` is every host.
+    pub role: Option<String>,
+    /// Top-level config section merged under the component's settings (`observability.prometheus`).
+    pub section: Option<String>,
+    /// Whether every stack has it without naming it (`base`).
+    pub always: bool,
+    /// Typed, documented settings, in the order written.
+    pub settings: IndexMap<String, SettingSpec>,
+    /// Downloads.
+    pub artifacts: IndexMap<String, Artifact>,
+    /// Named limits on steps that run at once.
+    pub pools: BTreeMap<String, u32>,
+    /// Steps by name, in the order written (which orders nothing).
+    pub steps: IndexMap<String, RecipeStep>,
+    /// Steps whose being satisfied means that the component is healthy.
+    pub health: Vec<String>,
+    /// Files beside the recipe that `file()` renders, by relative name.
+    pub files: BTreeMap<String, String>,
+}
+
+/// One setting of a component.
+#[derive(Debug, Clone)]
+pub struct SettingSpec {
+    /// Its type.
+    pub kind: ValueType,
+    /// Taken when the config gives none.
+    pub default: Option<Value>,
+    /// Whether the config must give it.
+    pub required: bool,
+    /// Whether its value is secret.
+    pub secret: bool,
+    /// What it is for: goes into the schema and the reference.
+    pub doc: String,
+    /// Fields, for a map with known keys (`storage: {backend, size}`).
+    pub fields: IndexMap<String, SettingSpec>,
+    /// Values that parse but can't be had, with the reason to show (`consul` for OpenBAO).
+    pub refuse: BTreeMap<String, String>,
+}
+
+/// A download, by version and architecture.
+#[derive(Debug, Clone)]
+pub struct Artifact {
+    /// URL template over `version`, `arch`; the first entry of this list whose condition holds for the version.
+    pub url: Template,
+    /// URL template of the release's own checksum file, for versions that `sha256` does not pin.
+    pub checksums: Option<Template>,
+    /// Pinned SHA-256 of the download in hex, by `version/arch`.
+    pub sha256: BTreeMap<String, String>,
+}
+
+/// One step as a recipe writes it.
+#[derive(Debug, Clone)]
+pub struct RecipeStep {
+    /// Task name.
+    pub uses: String,
+    /// Where it runs.
+    pub on: OnTarget,
+    /// Inputs: values whose texts are templates over `settings`, `host`, `hosts`, `stack`, `artifacts`, `item`, `steps`.
+    pub with: IndexMap<String, Value>,
+    /// Labels that must be done before: `step`, `component:step`, `component:step@*`. Order only.
+    pub needs: Vec<String>,
+    /// As `needs`, and if one of these ran, this step is probed afresh and decided again.
+    pub watch: Vec<String>,
+    /// Left out unless it evaluates to true.
+    pub when: Option<Template>,
+    /// One step per item of this list.
+    pub for_each: Option<Template>,
+    /// Name of a pool of this recipe (or `component:pool`).
+    pub pool: Option<String>,
+}
+
+/// Where a recipe's step runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OnTarget {
+    /// Once on each host of the component.
+    Hosts,
+    /// Once on each host that has the role.
+    Role(String),
+    /// Once, over all hosts of the component together: its probe asks each, its apply decides where to act.
+    Group,
+    /// Once, on an API that a component's hosts provide (`bao`).
+    Service(String),
+}

@@ -1,0 +1,100 @@
+//! The checked picture of one config file: hosts expanded, components with their settings as written.
+//! Does not know which settings a component has; recipes do.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use super::setting::{Node, Source, Span};
+
+/// Index of a host in [`Stack::hosts`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HostId(pub u32);
+
+/// All that one config file describes.
+#[derive(Debug, Clone)]
+pub struct Stack {
+    /// The file, for errors that point into it.
+    pub source: Arc<Source>,
+    /// `cluster.name`: names the stack on hosts, in locks and in reports.
+    pub name: String,
+    /// `cluster.domain`.
+    pub domain: Option<String>,
+    /// Every host, ranges expanded, in the order written. `HostId` indexes this.
+    pub hosts: Vec<Host>,
+    /// `components:` in the order written.
+    pub components: IndexMap<String, Component>,
+    /// Top-level sections that recipes lay claim to (`observability`, `storage`), as written.
+    pub sections: IndexMap<String, Node>,
+    /// Where downloads go instead of upstream; first match wins.
+    pub mirrors: Vec<Mirror>,
+}
+
+impl Stack {
+    /// Returns the host that `id` stands for.
+    #[must_use]
+    pub fn host(&self, id: HostId) -> &Host {
+        &self.hosts[id.0 as usize]
+    }
+}
+
+/// One machine.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Host {
+    /// Its name: what labels, certificates and people use.
+    pub name: Arc<str>,
+    /// What to connect to: a name or an IP address; the name unless given.
+    pub address: String,
+    /// SSH port; `None` leaves it to `~/.ssh/config`, then 22.
+    pub port: Option<u16>,
+    /// SSH user; `None` leaves it to `~/.ssh/config`, then the local user's name.
+    pub user: Option<String>,
+    /// Private key file to log in with.
+    pub identity: Option<PathBuf>,
+    /// Name of a host of this stack, or `user@host:port`, to jump through.
+    pub jump: Option<String>,
+    /// `true`: the machine Foundry runs on, reached without SSH.
+    pub local: bool,
+    /// Roles, sorted, without doubles.
+    pub roles: Vec<String>,
+    /// Free labels.
+    pub labels: BTreeMap<String, String>,
+    /// Pinned host key in OpenSSH's one-line form (`ssh-ed25519 AAAA…`).
+    pub host_key: Option<String>,
+    /// Where it was written.
+    pub span: Span,
+}
+
+/// What the config says of one component.
+#[derive(Debug, Clone)]
+pub struct Component {
+    /// Where its name was written.
+    pub span: Span,
+    /// Hosts it names itself; `None` leaves the choice to roles.
+    pub hosts: Option<Vec<HostId>>,
+    /// Its settings as written, `hosts` left out. Always a map (empty for `openbao: {}` and `openbao:`).
+    pub settings: Node,
+}
+
+/// Sends downloads whose URL begins with `prefix` to `url` + rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirror {
+    /// Beginning of an upstream URL.
+    pub prefix: String,
+    /// What stands in its place: `https://…` or `file:///…` (pushed over SSH).
+    pub url: String,
+    /// Whose digests count.
+    pub digests: MirrorDigests,
+}
+
+/// Whose digests a mirrored download is held to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MirrorDigests {
+    /// Those pinned in the recipe: the mirror holds upstream's own files.
+    #[default]
+    Pinned,
+    /// Those of the mirror's own checksum file: the mirror repackages.
+    Mirror,
+}

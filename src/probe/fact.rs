@@ -1,0 +1,105 @@
+//! What probes answer with: facts and faults. Does not know what is wanted.
+
+use std::collections::BTreeMap;
+
+use crate::catalog::{Collector, Value};
+use crate::config::HostId;
+use crate::secret::Secret;
+
+/// The facts of one step, by name. What is not there is the word `absent`.
+pub type Facts = BTreeMap<String, Fact>;
+
+/// One value of live state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact {
+    /// May be shown.
+    Text(String),
+    /// May not be shown.
+    Secret(Secret<String>),
+}
+
+impl Fact {
+    /// Returns the value, secret or not. For comparing, never for showing.
+    #[must_use]
+    pub fn value(&self) -> &str {
+        match self {
+            Self::Text(text) => text,
+            Self::Secret(secret) => secret.expose(),
+        }
+    }
+}
+
+impl From<&str> for Fact {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Fact {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+/// A probe that could not answer: never a wrong fact.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Fault {
+    /// What went wrong, with the target's own words.
+    pub message: String,
+    /// The thing asked does not answer *yet* (API not up, tool not installed): worth asking again once the steps before have run.
+    pub not_yet: bool,
+}
+
+/// A question to a collector, ready to be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// Who answers.
+    pub collector: Collector,
+    /// Put before each fact's name with a dot; empty for none.
+    pub prefix: String,
+    /// What is asked about, as the collector wants it.
+    pub subject: Value,
+    /// Whether the answer is secret.
+    pub secret: bool,
+}
+
+/// What one host of a step's target answered.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Which host.
+    pub host: HostId,
+    /// Its name.
+    pub name: std::sync::Arc<str>,
+    /// Its facts, or why there are none (fault of the probe, or the host unreachable).
+    pub answer: Result<Facts, Fault>,
+}
+
+/// What every batch tells of the host itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HostFacts {
+    /// `amd64`, `arm64`: Debian's word.
+    pub arch: String,
+    /// `ID` of os-release.
+    pub os: String,
+    /// `VERSION_CODENAME` of os-release.
+    pub codename: String,
+    /// `uname -r`.
+    pub kernel: String,
+    /// Boot id of the kernel: tells a reboot.
+    pub boot_id: String,
+    /// The host's clock, seconds since the epoch.
+    pub clock: i64,
+    /// How many processes the probe started there.
+    pub processes: u32,
+}
+
+/// What an apply left beside its effect: the key, and each input's digest or short value so that a later
+/// explanation can name what changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Stamp {
+    /// Key of the step when it was applied, in hex.
+    pub key: String,
+    /// Input name → how it was shown then (short value, `blake3:…` of a long one, `secret:<key id>:<fingerprint>`).
+    pub inputs: BTreeMap<String, String>,
+}
