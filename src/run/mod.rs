@@ -1,7 +1,15 @@
 //! Plan → events. Ready queue, pools, retry, cancellation, run lock. Knows no report and no transport.
 
+mod board;
+mod schedule;
+mod stop;
+mod work;
 mod writer;
 
+pub use board::{Board, Fallen, State};
+pub use schedule::{Ended, Execute, Observe, schedule};
+pub use stop::Stop;
+pub use work::{Circle, LaneId, Node, Work};
 pub use writer::{
     Action, ActionContext, Keeper, Safekeeping, ServiceWriter, StepError, Tunnel, Upload, Writer,
     Writers,

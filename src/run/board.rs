@@ -1,0 +1,287 @@
+//! Where every step of a run stands: the scheduler's whole state, moved by one function. Pure; starts nothing itself,
+//! and does not know what a step does, only its id, its lanes and how it ended.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+use super::work::{LaneId, Work};
+use crate::event::{Counts, Final};
+use crate::graph::StepId;
+
+/// Where one step stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Something that it needs has not ended yet; `waits` says how many such there are.
+    Waiting,
+    /// All that it needs is done, and nobody has asked yet whether there is anything to do. It is in `fresh`.
+    Ready,
+    /// There is something to do and no place for it yet. It is in `candidates`, or parked at one lane that is full.
+    Queued,
+    /// Its work is under way. It takes one of the places in all, and one in each of its lanes.
+    Running,
+    /// It reached its final state and never leaves it.
+    Ended(Final),
+}
+
+/// A step that ended because of another, or of an interruption, without having begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fallen {
+    /// The step.
+    pub step: StepId,
+    /// `Blocked` or `Skipped`.
+    pub state: Final,
+    /// For a blocked one: the step at the root of it, which failed or is unreachable itself.
+    pub by: Option<StepId>,
+}
+
+/// Most urgent first: the longest path to the end, then the lower id.
+type Urgency = (u64, Reverse<StepId>);
+
+#[derive(Debug, Default)]
+struct Lane {
+    depth: u32,
+    used: u32,
+    parked: BinaryHeap<Urgency>,
+}
+
+/// The state of a run's steps.
+///
+/// A queued step stands in exactly one queue: it is a candidate, or it is parked at a lane that was full when its turn
+/// came. When a place in a lane comes free, that lane's most urgent parked step becomes a candidate again. So starting
+/// and ending a step costs the logarithm of a queue's length, however many steps wait for one pool.
+#[derive(Debug)]
+pub struct Board<'w> {
+    work: &'w Work,
+    jobs: u32,
+    states: Vec<State>,
+    waits: Vec<u32>,
+    causes: Vec<Option<StepId>>,
+    fresh: VecDeque<StepId>,
+    candidates: BinaryHeap<Urgency>,
+    lanes: Vec<Lane>,
+    running: u32,
+    counts: Counts,
+    closed: bool,
+}
+
+impl<'w> Board<'w> {
+    /// Sets up `work`, of which at most `jobs` steps (at least one) run at once.
+    #[must_use]
+    pub fn new(work: &'w Work, jobs: u32) -> Self {
+        let mut board = Self {
+            work,
+            jobs: jobs.max(1),
+            states: vec![State::Waiting; work.len()],
+            waits: work
+                .ids()
+                .map(|step| u32::try_from(work.node(step).needs.len()).unwrap_or(u32::MAX))
+                .collect(),
+            causes: vec![None; work.len()],
+            fresh: VecDeque::new(),
+            candidates: BinaryHeap::new(),
+            lanes: work
+                .depths()
+                .iter()
+                .map(|depth| Lane {
+                    depth: *depth,
+                    ..Lane::default()
+                })
+                .collect(),
+            running: 0,
+            counts: Counts::default(),
+            closed: false,
+        };
+        for step in work.ids() {
+            if board.waits[step.0 as usize] == 0 {
+                board.set(step, State::Ready);
+            }
+        }
+        board
+    }
+
+    /// Returns a step that became ready and has not been asked about. The caller answers with [`Self::queue`] or
+    /// [`Self::end`].
+    pub fn next_ready(&mut self) -> Option<StepId> {
+        loop {
+            let step = self.fresh.pop_front()?;
+            if self.state(step) == State::Ready {
+                return Some(step);
+            }
+        }
+    }
+
+    /// Says that there is something to do for a ready step.
+    pub fn queue(&mut self, step: StepId) {
+        debug_assert_eq!(self.state(step), State::Ready);
+        self.set(step, State::Queued);
+    }
+
+    /// Moves the most urgent step that has a place in all its lanes to `Running` and returns it; `None` when the run is
+    /// full or nothing can begin.
+    pub fn start(&mut self) -> Option<StepId> {
+        while self.running < self.jobs {
+            let urgency = self.candidates.pop()?;
+            let step = urgency.1.0;
+            if self.state(step) != State::Queued {
+                continue;
+            }
+            let full = self
+                .work
+                .node(step)
+                .lanes
+                .iter()
+                .copied()
+                .find(|lane| self.lane(*lane).is_full());
+            let Some(full) = full else {
+                self.set(step, State::Running);
+                return Some(step);
+            };
+            self.lanes[full.0 as usize].parked.push(urgency);
+            // It may have been called up for a place in another lane that now goes to the next.
+            for lane in &self.work.node(step).lanes {
+                self.call_up(*lane);
+            }
+        }
+        None
+    }
+
+    /// Ends a ready or running step, and returns what falls with it.
+    pub fn end(&mut self, step: StepId, state: Final) -> Vec<Fallen> {
+        debug_assert!(matches!(self.state(step), State::Ready | State::Running));
+        self.set(step, State::Ended(state));
+        if state.is_done() {
+            for next in self.work.dependants(step) {
+                self.waits[next.0 as usize] -= 1;
+                if self.waits[next.0 as usize] == 0 && self.state(*next) == State::Waiting {
+                    self.set(*next, State::Ready);
+                }
+            }
+            return Vec::new();
+        }
+        let (state, by) = if state.is_trouble() {
+            (Final::Blocked, Some(step))
+        } else {
+            (Final::Skipped, None)
+        };
+        let mut fallen = Vec::new();
+        let mut edge = vec![step];
+        while let Some(at) = edge.pop() {
+            for next in self.work.dependants(at) {
+                if !matches!(self.state(*next), State::Ended(_)) {
+                    self.set(*next, State::Ended(state));
+                    self.causes[next.0 as usize] = by;
+                    fallen.push(Fallen {
+                        step: *next,
+                        state,
+                        by,
+                    });
+                    edge.push(*next);
+                }
+            }
+        }
+        fallen
+    }
+
+    /// Skips everything that has not begun; nothing starts any more.
+    pub fn close(&mut self) -> Vec<Fallen> {
+        self.closed = true;
+        let open: Vec<StepId> = self
+            .work
+            .ids()
+            .filter(|step| {
+                matches!(
+                    self.state(*step),
+                    State::Waiting | State::Ready | State::Queued
+                )
+            })
+            .collect();
+        open.into_iter()
+            .map(|step| {
+                self.set(step, State::Ended(Final::Skipped));
+                Fallen {
+                    step,
+                    state: Final::Skipped,
+                    by: None,
+                }
+            })
+            .collect()
+    }
+
+    /// Returns where `step` stands.
+    #[must_use]
+    pub fn state(&self, step: StepId) -> State {
+        self.states[step.0 as usize]
+    }
+
+    /// Returns the step at the root of `step`'s being blocked.
+    #[must_use]
+    pub fn cause(&self, step: StepId) -> Option<StepId> {
+        self.causes[step.0 as usize]
+    }
+
+    /// Returns how many steps are running.
+    #[must_use]
+    pub fn running(&self) -> u32 {
+        self.running
+    }
+
+    /// Returns how many steps ended how.
+    #[must_use]
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Makes every transition: keeps counters, places and queues in step with the states.
+    fn set(&mut self, step: StepId, state: State) {
+        let before = std::mem::replace(&mut self.states[step.0 as usize], state);
+        debug_assert!(
+            !matches!(before, State::Ended(_)),
+            "BUG: step {} left its final state {before:?}",
+            step.0
+        );
+        if before == State::Running {
+            self.running -= 1;
+            for lane in &self.work.node(step).lanes {
+                self.lanes[lane.0 as usize].used -= 1;
+                self.call_up(*lane);
+            }
+        }
+        match state {
+            State::Waiting => {}
+            State::Ready => self.fresh.push_back(step),
+            State::Queued => self
+                .candidates
+                .push((self.work.distance(step), Reverse(step))),
+            State::Running => {
+                self.running += 1;
+                for lane in &self.work.node(step).lanes {
+                    self.lanes[lane.0 as usize].used += 1;
+                }
+            }
+            State::Ended(state) => self.counts.add(state),
+        }
+    }
+
+    /// Makes the most urgent step parked at `lane` a candidate again, if the lane has a place.
+    fn call_up(&mut self, lane: LaneId) {
+        let lane = &mut self.lanes[lane.0 as usize];
+        if !lane.is_full()
+            && let Some(urgency) = lane.parked.pop()
+        {
+            self.candidates.push(urgency);
+        }
+    }
+
+    fn lane(&self, lane: LaneId) -> &Lane {
+        &self.lanes[lane.0 as usize]
+    }
+}
+
+impl Lane {
+    fn is_full(&self) -> bool {
+        self.used >= self.depth
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+//! The loop on a real runtime, with steps that end when the test says so.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::*;
+use crate::run::work::Node;
+
+/// Hands each started step's end to the test.
+struct Manual {
+    settled: Vec<StepId>,
+    started: mpsc::UnboundedSender<(StepId, oneshot::Sender<Final>)>,
+}
+
+impl Execute for Manual {
+    type Account = String;
+
+    fn settle(&self, step: StepId) -> Option<Ended<String>> {
+        self.settled.contains(&step).then(|| Ended {
+            state: Final::Satisfied,
+            account: "settled".to_owned(),
+        })
+    }
+
+    fn execute(self: Arc<Self>, step: StepId) -> BoxFuture<'static, Ended<String>> {
+        Box::pin(async move {
+            let (end, ended) = oneshot::channel();
+            self.started.send((step, end)).unwrap();
+            let state = ended.await.expect("the test let go of the step");
+            Ended {
+                state,
+                account: format!("did {}", step.0),
+            }
+        })
+    }
+
+    fn panicked(&self, step: StepId, message: &str) -> String {
+        format!("{}: {message}", step.0)
+    }
+}
+
+#[derive(Default)]
+struct Seen {
+    started: Vec<StepId>,
+    ended: BTreeMap<StepId, (Final, Option<String>)>,
+    stopping: Vec<bool>,
+}
+
+impl Observe<String> for Seen {
+    fn started(&mut self, step: StepId) {
+        self.started.push(step);
+    }
+
+    fn ended(&mut self, step: StepId, state: Final, account: Option<String>) {
+        assert_eq!(self.ended.insert(step, (state, account)), None);
+    }
+
+    fn fallen(&mut self, fallen: &Fallen) {
+        let by = fallen.by.map(|by| by.0.to_string());
+        assert_eq!(self.ended.insert(fallen.step, (fallen.state, by)), None);
+    }
+
+    fn stopping(&mut self, now: bool) {
+        self.stopping.push(now);
+    }
+}
+
+/// Runs `needs` (of each step) under the test's `script`, which is given the started steps and the way to stop.
+fn run<F>(
+    needs: &[&[u32]],
+    settled: &[u32],
+    script: impl FnOnce(Started, Stop) -> F,
+) -> (Counts, Seen)
+where
+    F: Future<Output = ()>,
+{
+    let nodes = needs
+        .iter()
+        .map(|needs| Node {
+            needs: needs.iter().copied().map(StepId).collect(),
+            weight: 1,
+            ..Node::default()
+        })
+        .collect();
+    let work = Work::new(nodes, Vec::new()).unwrap();
+    let (started, receiver) = mpsc::unbounded_channel();
+    let executor = Arc::new(Manual {
+        settled: settled.iter().copied().map(StepId).collect(),
+        started,
+    });
+    let stop = Stop::new();
+    let mut seen = Seen::default();
+    let script = script(
+        Started {
+            receiver,
+            held: Mutex::default(),
+        },
+        stop.clone(),
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let (counts, ()) = runtime
+        .block_on(async { tokio::join!(schedule(&work, 8, &executor, &stop, &mut seen), script) });
+    (counts, seen)
+}
+
+struct Started {
+    receiver: mpsc::UnboundedReceiver<(StepId, oneshot::Sender<Final>)>,
+    held: Mutex<BTreeMap<StepId, oneshot::Sender<Final>>>,
+}
+
+impl Started {
+    /// Waits until `step` has started.
+    async fn until(&mut self, step: u32) {
+        while !self.held.get_mut().unwrap().contains_key(&StepId(step)) {
+            let (step, end) = self
+                .receiver
+                .recv()
+                .await
+                .expect("the run ended before the step began");
+            self.held.get_mut().unwrap().insert(step, end);
+        }
+    }
+
+    /// Waits until `step` has started, and ends it.
+    async fn end(&mut self, step: u32, state: Final) {
+        self.until(step).await;
+        let end = self.held.get_mut().unwrap().remove(&StepId(step)).unwrap();
+        end.send(state).expect("the step is gone");
+    }
+
+    /// Makes `step` panic by letting go of it.
+    async fn drop_it(&mut self, step: u32) {
+        self.until(step).await;
+        self.held.get_mut().unwrap().remove(&StepId(step));
+    }
+}
+
+#[test]
+fn others_go_on_when_one_fails() {
+    let (counts, seen) = run(&[&[], &[0], &[1], &[]], &[], |mut started, _| async move {
+        started.end(0, Final::Failed).await;
+        started.end(3, Final::Ran).await;
+    });
+    assert_eq!((counts.ran, counts.failed, counts.blocked), (1, 1, 2));
+    assert_eq!(
+        seen.ended[&StepId(2)],
+        (Final::Blocked, Some("0".to_owned()))
+    );
+    assert_eq!(
+        seen.ended[&StepId(3)],
+        (Final::Ran, Some("did 3".to_owned()))
+    );
+}
+
+#[test]
+fn what_needs_no_doing_is_not_started() {
+    let (counts, seen) = run(&[&[], &[0], &[1]], &[0, 2], |mut started, _| async move {
+        started.end(1, Final::Ran).await;
+    });
+    assert_eq!((counts.ran, counts.satisfied), (1, 2));
+    assert_eq!(seen.started, [StepId(1)]);
+}
+
+#[test]
+fn the_first_stop_lets_running_steps_end() {
+    let (counts, seen) = run(&[&[], &[0], &[]], &[], |mut started, stop| async move {
+        started.until(0).await;
+        started.until(2).await;
+        stop.press();
+        started.end(0, Final::Ran).await;
+        started.end(2, Final::Failed).await;
+    });
+    assert_eq!((counts.ran, counts.failed, counts.skipped), (1, 1, 1));
+    assert_eq!(seen.stopping, [false]);
+    assert_eq!(seen.ended[&StepId(1)], (Final::Skipped, None));
+}
+
+#[test]
+fn the_second_stop_stops_them() {
+    let (counts, seen) = run(&[&[], &[0]], &[], |mut started, stop| async move {
+        started.until(0).await;
+        stop.press();
+        stop.press();
+        // Keeps the step from ending by itself.
+        std::mem::forget(started);
+    });
+    assert_eq!((counts.interrupted, counts.skipped), (1, 1));
+    assert_eq!(seen.stopping, [false, true]);
+    assert_eq!(seen.ended[&StepId(0)], (Final::Interrupted, None));
+}
+
+#[test]
+fn a_panic_is_that_steps_failure_alone() {
+    let (counts, seen) = run(&[&[], &[0], &[]], &[], |mut started, _| async move {
+        started.drop_it(0).await;
+        started.end(2, Final::Ran).await;
+    });
+    assert_eq!((counts.ran, counts.failed, counts.blocked), (1, 1, 1));
+    let (_, account) = &seen.ended[&StepId(0)];
+    assert!(
+        account
+            .as_ref()
+            .unwrap()
+            .contains("the test let go of the step"),
+        "{account:?}"
+    );
+}
+
+#[test]
+fn no_steps_is_no_work() {
+    let (counts, seen) = run(&[], &[], |_, _| async {});
+    assert_eq!(counts.ended(), 0);
+    assert!(seen.started.is_empty());
+}
