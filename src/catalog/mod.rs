@@ -1,18 +1,29 @@
 //! Task and recipe files → `Catalog`: embedded in the binary, overlaid by the user's own folder. Knows no host.
 
+mod convert;
+mod filter;
+mod placeholder;
 mod recipe;
 mod task;
+mod template;
+mod units;
 mod value;
+mod version;
 
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+pub use filter::{FILTERS, shquote};
+pub use placeholder::{Piece, Placeholder, split as split_placeholders};
 pub use recipe::{Artifact, OnTarget, Recipe, RecipeStep, SettingSpec};
 pub use task::{
     Collector, Effect, InputSpec, OutputSpec, ProbeSpec, QuestionSpec, Task, Template, ValueType,
 };
+pub use template::{Purpose, TemplateError, evaluate, evaluate_for, evaluate_over, mentions};
+pub use units::{parse_duration, parse_size};
 pub use value::{Value, Values};
+pub use version::Version;
 
 /// All tasks and recipes there are.
 #[derive(Debug, Clone, Default)]
