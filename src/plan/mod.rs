@@ -1,5 +1,6 @@
 //! (Graph, facts) → plan: verdict and reasons per step. Pure; executes nothing.
 
 mod verdict;
+mod words;
 
 pub use verdict::{Decision, Outputs, Reason, Shown, Verdict};
