@@ -1,0 +1,45 @@
+//! Events as JSON lines, for programs. Does not know who reads them.
+
+use std::io::Write;
+
+use super::driver::Report;
+use crate::event::Event;
+
+/// Writes each event as one line of JSON.
+pub struct Lines<W> {
+    to: W,
+    trouble: Option<String>,
+}
+
+impl<W: Write + Send> Lines<W> {
+    /// Writes to `to`, one write for each event.
+    pub fn new(to: W) -> Self {
+        Self { to, trouble: None }
+    }
+}
+
+impl<W: Write + Send> Report for Lines<W> {
+    fn event(&mut self, event: &Event) {
+        if self.trouble.is_some() {
+            return;
+        }
+        let written = serde_json::to_string(event)
+            .map_err(std::io::Error::other)
+            .and_then(|mut line| {
+                line.push('\n');
+                self.to.write_all(line.as_bytes())
+            });
+        self.trouble = written
+            .err()
+            .map(|error| format!("can't write events: {error}"));
+    }
+
+    fn finish(&mut self) -> Option<String> {
+        self.trouble.take().or_else(|| {
+            self.to
+                .flush()
+                .err()
+                .map(|error| format!("can't write events: {error}"))
+        })
+    }
+}

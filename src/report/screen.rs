@@ -1,0 +1,125 @@
+//! The live part of the screen: one bar with counts and the longest-running steps, as text. Pure; draws nothing.
+
+use std::fmt::Write as _;
+
+use console::{measure_text_width, truncate_str};
+
+use super::paint::Paint;
+use super::picture::Picture;
+use super::words;
+use crate::event::Final;
+
+/// Running steps that are shown one by one.
+const SHOWN: usize = 8;
+
+/// Characters of the bar.
+const BAR: usize = 30;
+
+/// Returns what there is to see at `now_ms` (milliseconds since the run started), in lines of at most `width` columns.
+#[must_use]
+pub fn screen(picture: &Picture, now_ms: u64, width: usize, paint: Paint) -> String {
+    let mut lines = vec![headline(picture, now_ms, paint)];
+    let column = picture
+        .running
+        .keys()
+        .take(SHOWN)
+        .map(|label| label.chars().count())
+        .max()
+        .unwrap_or(0)
+        .min(width / 2);
+    for (label, running) in picture.running.iter().take(SHOWN) {
+        let time = words::span(now_ms.saturating_sub(running.since));
+        let label = truncate_str(label, column, "…");
+        let says = running.says.as_deref().unwrap_or_default();
+        lines.push(format!(
+            "  {label:column$}  {}  {}",
+            paint.hint(&format!("{time:>6}")),
+            paint.dim(says)
+        ));
+    }
+    if picture.running.len() > SHOWN {
+        lines.push(paint.dim(&format!("  … and {} more", picture.running.len() - SHOWN)));
+    }
+    match picture.interrupted {
+        Some(false) => {
+            lines.push(paint.warn("  Letting running steps end. Press Ctrl-C again to stop them."))
+        }
+        Some(true) => lines.push(paint.warn("  Stopping running steps.")),
+        None => {}
+    }
+    // One column is left free: a terminal may wrap a line that fills it.
+    let fit =
+        |line: String| truncate_str(line.trim_end(), width.saturating_sub(1), "…").into_owned();
+    lines.into_iter().map(fit).collect::<Vec<_>>().join("\n")
+}
+
+fn headline(picture: &Picture, now_ms: u64, paint: Paint) -> String {
+    if let Some(waiting) = &picture.waiting {
+        return format!(
+            "{} for the lock on {}: {} (its lease ends in {} s unless renewed)",
+            paint.strong("Waiting"),
+            waiting.host,
+            waiting.holder,
+            waiting.lease_s
+        );
+    }
+    let time = paint.dim(&words::span(now_ms));
+    let Some(planned) = &picture.planned else {
+        let heard = picture.probed + u32::try_from(picture.unreachable.len()).unwrap_or(u32::MAX);
+        let bar = bar(heard, 0, picture.hosts(), paint);
+        return format!(
+            "{bar}  {} {heard}/{}  {time}",
+            paint.strong("Asking hosts"),
+            picture.hosts()
+        );
+    };
+    let counts = &picture.counts;
+    let trouble = counts.failed + counts.unreachable + counts.blocked;
+    let bar = bar(counts.ended() - trouble, trouble, picture.total(), paint);
+    let mut line = format!(
+        "{bar}  {}",
+        paint.strong(&format!("{}/{}", counts.ended(), picture.total()))
+    );
+    let _ = write!(line, "  {} running", picture.running.len());
+    for (state, paint_it) in [
+        (Final::Ran, Paint::good as fn(Paint, &str) -> String),
+        (Final::Failed, Paint::bad),
+        (Final::Unreachable, Paint::bad),
+        (Final::Blocked, Paint::warn),
+    ] {
+        if counts.of(state) > 0 {
+            let _ = write!(
+                line,
+                " · {}",
+                paint_it(paint, &format!("{} {state}", counts.of(state)))
+            );
+        }
+    }
+    let maybe = planned.verdicts.maybe;
+    let _ = if counts.ended() == 0 && maybe > 0 {
+        write!(line, " · {maybe} maybe")
+    } else {
+        Ok(())
+    };
+    format!("{line}  {time}")
+}
+
+/// Returns a bar of `done` and `trouble` out of `total`.
+fn bar(done: u32, trouble: u32, total: u32, paint: Paint) -> String {
+    let share = |part: u32| match total {
+        0 => 0,
+        // Whatever there is shows; only the whole fills the bar.
+        _ => (part as usize * BAR / total as usize).max(usize::from(part > 0)),
+    };
+    let bad = share(trouble).min(BAR);
+    let good = share(done).min(BAR - bad);
+    let rest = BAR - bad - good;
+    let bar = format!(
+        "{}{}{}",
+        paint.good(&"━".repeat(good)),
+        paint.bad(&"━".repeat(bad)),
+        paint.dim(&"─".repeat(rest))
+    );
+    debug_assert_eq!(measure_text_width(&bar), BAR);
+    bar
+}
