@@ -1,13 +1,13 @@
 //! Inputs of steps, with holes where a value is not known before secrets are resolved and other steps have answered.
-//! Does not know how holes are filled.
+//! Fills holes with values it is handed; does not know where those come from.
 
 use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 
 use super::step::StepId;
-use crate::catalog::Value;
-use crate::secret::SecretRef;
+use crate::catalog::{Value, Values};
+use crate::secret::{Secret, SecretRef};
 
 /// Index of a hole in [`super::Graph::holes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,4 +47,243 @@ pub enum Part {
     Literal(String),
     /// A hole.
     Hole(HoleId),
+}
+
+/// Why inputs could not be filled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unfilled {
+    /// These holes have no value yet. In order of appearance, without doubles; never empty.
+    #[error("{} value(s) not known yet", .0.len())]
+    Unknown(Vec<HoleId>),
+    /// A list or mapping stands in the middle of a text.
+    #[error("a {kind} can't stand inside a text")]
+    NotText {
+        /// Which hole.
+        hole: HoleId,
+        /// `list` or `mapping`.
+        kind: &'static str,
+    },
+}
+
+impl Input {
+    /// Returns every hole in it, in order of appearance, doubles included.
+    #[must_use]
+    pub fn holes(&self) -> Vec<HoleId> {
+        let mut found = Vec::new();
+        self.collect_holes(&mut found);
+        found
+    }
+
+    fn collect_holes(&self, found: &mut Vec<HoleId>) {
+        match self {
+            Self::Known(_) => {}
+            Self::Hole(hole) => found.push(*hole),
+            Self::Text(parts) => found.extend(parts.iter().filter_map(|part| match part {
+                Part::Hole(hole) => Some(*hole),
+                Part::Literal(_) => None,
+            })),
+            Self::List(items) => items.iter().for_each(|item| item.collect_holes(found)),
+            Self::Map(entries) => entries.values().for_each(|item| item.collect_holes(found)),
+        }
+    }
+
+    /// Returns the value with each hole replaced by what `value_of` gives for it. Text that takes up a secret is
+    /// secret as a whole.
+    ///
+    /// # Errors
+    /// When `value_of` does not know a hole (all such are named), or gives a list or mapping for one inside a text.
+    pub fn fill(&self, value_of: &impl Fn(HoleId) -> Option<Value>) -> Result<Value, Unfilled> {
+        match self {
+            Self::Known(value) => Ok(value.clone()),
+            Self::Hole(hole) => value_of(*hole).ok_or_else(|| Unfilled::Unknown(vec![*hole])),
+            Self::Text(parts) => fill_text(parts, value_of),
+            Self::List(items) => {
+                let mut unknown = Vec::new();
+                let values = items
+                    .iter()
+                    .filter_map(|item| collect(item.fill(value_of), &mut unknown).transpose())
+                    .collect::<Result<_, _>>()?;
+                known(Value::List(values), unknown)
+            }
+            Self::Map(entries) => {
+                let mut unknown = Vec::new();
+                let mut values = BTreeMap::new();
+                for (name, item) in entries {
+                    if let Some(value) = collect(item.fill(value_of), &mut unknown)? {
+                        values.insert(name.clone(), value);
+                    }
+                }
+                known(Value::Map(values), unknown)
+            }
+        }
+    }
+}
+
+/// Fills all inputs of a step; see [`Input::fill`].
+///
+/// # Errors
+/// As [`Input::fill`], with the unknown holes of all inputs together.
+pub fn fill(
+    inputs: &Inputs,
+    value_of: &impl Fn(HoleId) -> Option<Value>,
+) -> Result<Values, Unfilled> {
+    let mut unknown = Vec::new();
+    let mut values = Values::with_capacity(inputs.len());
+    for (name, input) in inputs {
+        if let Some(value) = collect(input.fill(value_of), &mut unknown)? {
+            values.insert(name.clone(), value);
+        }
+    }
+    known(values, unknown)
+}
+
+fn fill_text(
+    parts: &[Part],
+    value_of: &impl Fn(HoleId) -> Option<Value>,
+) -> Result<Value, Unfilled> {
+    let mut unknown = Vec::new();
+    let mut text = zeroize::Zeroizing::new(String::new());
+    let mut secret = false;
+    for part in parts {
+        match part {
+            Part::Literal(literal) => text.push_str(literal),
+            Part::Hole(hole) => match value_of(*hole) {
+                None => unknown.push(*hole),
+                Some(Value::Null) => {}
+                Some(Value::Bool(value)) => text.push_str(if value { "true" } else { "false" }),
+                Some(Value::Int(value)) => text.push_str(&value.to_string()),
+                Some(Value::Text(value)) => text.push_str(&value),
+                Some(Value::Secret(value)) => {
+                    secret = true;
+                    text.push_str(value.expose());
+                }
+                Some(Value::List(_)) => {
+                    return Err(Unfilled::NotText {
+                        hole: *hole,
+                        kind: "list",
+                    });
+                }
+                Some(Value::Map(_)) => {
+                    return Err(Unfilled::NotText {
+                        hole: *hole,
+                        kind: "mapping",
+                    });
+                }
+            },
+        }
+    }
+    let text = std::mem::take(&mut *text);
+    known(
+        if secret {
+            Value::Secret(Secret::new(text))
+        } else {
+            Value::Text(text)
+        },
+        dedup(unknown),
+    )
+}
+
+/// Puts unknown holes aside, so that one error can name them all.
+fn collect(
+    filled: Result<Value, Unfilled>,
+    unknown: &mut Vec<HoleId>,
+) -> Result<Option<Value>, Unfilled> {
+    match filled {
+        Ok(value) => Ok(Some(value)),
+        Err(Unfilled::Unknown(holes)) => {
+            unknown.extend(holes);
+            Ok(None)
+        }
+        Err(other) => Err(other),
+    }
+}
+
+fn known<T>(value: T, unknown: Vec<HoleId>) -> Result<T, Unfilled> {
+    if unknown.is_empty() {
+        Ok(value)
+    } else {
+        Err(Unfilled::Unknown(dedup(unknown)))
+    }
+}
+
+fn dedup(holes: Vec<HoleId>) -> Vec<HoleId> {
+    let unique: indexmap::IndexSet<HoleId> = holes.into_iter().collect();
+    unique.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(parts: &[&str]) -> Input {
+        Input::Text(
+            parts
+                .iter()
+                .map(|part| match part.strip_prefix('#') {
+                    Some(hole) => Part::Hole(HoleId(hole.parse().unwrap())),
+                    None => Part::Literal((*part).to_owned()),
+                })
+                .collect(),
+        )
+    }
+
+    fn values(hole: HoleId) -> Option<Value> {
+        match hole.0 {
+            0 => Some(Value::Text("zero".into())),
+            1 => Some(Value::Secret(Secret::new("one".to_owned()))),
+            2 => Some(Value::Int(2)),
+            3 => Some(Value::List(vec![Value::Bool(true)])),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn one_hole_keeps_its_type_and_text_takes_up_the_rest() {
+        let cases = [
+            (Input::Hole(HoleId(3)), Value::List(vec![Value::Bool(true)])),
+            (
+                text(&["a=", "#0", ",", "#2"]),
+                Value::Text("a=zero,2".into()),
+            ),
+            (
+                text(&["token ", "#1", "/", "#0"]),
+                Value::Secret(Secret::new("token one/zero".to_owned())),
+            ),
+            (
+                Input::List(vec![Input::Hole(HoleId(2)), text(&["x"])]),
+                Value::List(vec![Value::Int(2), Value::Text("x".into())]),
+            ),
+        ];
+        for (input, wanted) in cases {
+            assert_eq!(input.fill(&values), Ok(wanted), "{input:?}");
+        }
+    }
+
+    #[test]
+    fn every_unknown_hole_is_named_once() {
+        let inputs: Inputs = [
+            ("a".to_owned(), text(&["#9", "#8", "#9"])),
+            ("b".to_owned(), Input::Hole(HoleId(0))),
+            (
+                "c".to_owned(),
+                Input::Map(BTreeMap::from([("k".to_owned(), Input::Hole(HoleId(7)))])),
+            ),
+            ("d".to_owned(), Input::List(vec![Input::Hole(HoleId(8))])),
+        ]
+        .into_iter()
+        .collect();
+        assert_eq!(
+            fill(&inputs, &values),
+            Err(Unfilled::Unknown(vec![HoleId(9), HoleId(8), HoleId(7)]))
+        );
+        assert_eq!(inputs["a"].holes(), [HoleId(9), HoleId(8), HoleId(9)]);
+    }
+
+    #[test]
+    fn a_list_inside_a_text_is_refused() {
+        assert_eq!(
+            text(&["x", "#3"]).fill(&values).unwrap_err().to_string(),
+            "a list can't stand inside a text"
+        );
+    }
 }

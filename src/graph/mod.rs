@@ -1,13 +1,21 @@
 //! `Stack` × `Catalog` → `Graph`: steps with typed ids, labels, selection, keys, queries, export. Knows no live system.
 
+#[cfg(test)]
+pub(crate) mod fixture;
 mod input;
 mod label;
+mod pattern;
+mod select;
+mod set;
 mod step;
+mod unknown;
 
 use std::sync::Arc;
 
-pub use input::{Hole, HoleId, Input, Inputs, Part};
-pub use label::Label;
+pub use input::{Hole, HoleId, Input, Inputs, Part, Unfilled, fill};
+pub use label::{Label, LabelError};
+pub use select::{SelectError, Selection, Selector};
+pub use set::StepSet;
 pub use step::{Pool, PoolId, Step, StepId, Target};
 
 use crate::config::Stack;
