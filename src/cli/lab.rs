@@ -81,7 +81,7 @@ struct UpArgs {
     #[arg(long, default_value = DEFAULT_NAME)]
     name: LabName,
     /// Who runs the hosts [default: docker where it answers, else namespaces]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, env = "FOUNDRY_LAB_DRIVER")]
     driver: Option<DriverName>,
     /// Also makes a user `debian` with a password, and sudo with that password, for trying the bootstrap of a host
     #[arg(long)]

@@ -2,6 +2,7 @@
 
 use futures::future::BoxFuture;
 
+use super::docker::DockerDriver;
 use super::{Blueprint, DriverKind, Lab, LabError, LabName, Place};
 
 /// Runs the hosts of labs.
@@ -52,16 +53,8 @@ pub(super) async fn all(place: &Place) -> Vec<Box<dyn Driver>> {
 
 async fn open(place: &Place, kind: DriverKind) -> Result<Box<dyn Driver>, LabError> {
     match kind {
-        DriverKind::Docker => Err(no_docker()),
+        DriverKind::Docker => Ok(Box::new(DockerDriver::new(place.home()).await?)),
         DriverKind::Namespaces => namespaces(place),
-    }
-}
-
-fn no_docker() -> LabError {
-    LabError::Missing {
-        what: "Docker".into(),
-        why: "the docker driver".into(),
-        help: String::new(),
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod command;
 mod config_file;
+mod docker;
 mod driver;
 mod error;
 mod image;

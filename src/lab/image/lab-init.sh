@@ -21,8 +21,12 @@ shadow() (
 	mount --rbind "$copy" "$real"
 )
 
-# Docker gives /proc/sys read-only.
-[ -w /proc/sys/net/ipv4/ip_forward ] && touch -c /proc/sys/net/ipv4/ip_forward 2>/dev/null || mount -o remount,bind,rw /proc/sys
+# Docker gives hosts their cgroups and kernel settings read-only; systemd and whoever sets a host up need to write.
+while read -r _ at kind options _; do
+	case "$kind:$at:,$options," in
+	cgroup*:/sys/fs/cgroup*,ro,* | proc:/proc/sys:*,ro,*) mount -o remount,bind,rw "$at" ;;
+	esac
+done </proc/mounts
 
 mountpoint -q /run || mount -t tmpfs -o nosuid,nodev,mode=0755 tmpfs /run
 mkdir -p /run/lab-sysctl
