@@ -37,6 +37,8 @@ pub fn render(problems: &Problems, style: Style) -> String {
     theme.characters.error = "error:".to_owned();
     let handler = GraphicalReportHandler::new_themed(theme)
         .with_width(style.width)
+        // A terminal breaks long lines itself, and a paste stays whole.
+        .with_wrap_lines(false)
         .with_links(false);
     let source = NamedSource::new(&problems.source.name, cover_secrets(&problems.source.text));
     let mut text = String::new();

@@ -1,15 +1,25 @@
 //! `stack.yaml` → `Stack`, with source spans. Knows no recipe; secret references stay references.
 
+mod components;
 mod cover;
 mod diagnostic;
+mod fields;
+mod host_entry;
+mod hosts;
+mod parse;
 mod problem;
+mod range;
 mod setting;
 mod stack;
 mod suggest;
+mod yaml;
 
 pub use cover::looks_secret;
 pub use diagnostic::{Style, render};
+pub use parse::{SECTIONS, parse};
 pub use problem::{Problem, Problems};
+pub use range::{Range, RangeError};
 pub use setting::{Node, Setting, Source, Span};
 pub use stack::{Component, Host, HostId, Mirror, MirrorDigests, Stack};
-pub use suggest::{help as suggest_help, nearest};
+pub use suggest::{help as suggest_help, nearest, nearest_host};
+pub use yaml::parse_yaml;

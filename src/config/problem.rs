@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use super::setting::{Source, Span};
 
+/// The most problems kept: ten thousand hosts with the same mistake need not be told ten thousand times.
+const MOST: usize = 500;
+
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -91,7 +94,7 @@ impl Problems {
 
     /// Adds a problem, unless the very same one is there already (an aliased part of a file is read more than once).
     pub fn push(&mut self, problem: Problem) {
-        if !self.list.contains(&problem) {
+        if self.list.len() < MOST && !self.list.contains(&problem) {
             self.list.push(problem);
         }
     }

@@ -51,3 +51,19 @@ pub enum Setting {
     /// A mapping, in the order written; each key with its own place.
     Map(IndexMap<String, (Span, Node)>),
 }
+
+impl Node {
+    /// Calls `visit` with every text below this node and its place, keys left out.
+    pub fn for_each_text(&self, visit: &mut impl FnMut(&str, Span)) {
+        match &self.value {
+            Setting::Text(text) => visit(text, self.span),
+            Setting::List(items) => items.iter().for_each(|item| item.for_each_text(visit)),
+            Setting::Map(entries) => {
+                for (_, node) in entries.values() {
+                    node.for_each_text(visit);
+                }
+            }
+            Setting::Null | Setting::Bool(_) | Setting::Int(_) | Setting::Float(_) => {}
+        }
+    }
+}

@@ -2,6 +2,7 @@
 //! Does not know which settings a component has; recipes do.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ pub struct Stack {
     pub name: String,
     /// `cluster.domain`.
     pub domain: Option<String>,
+    /// `cluster.vip`: the address under which the control plane is reached.
+    pub vip: Option<IpAddr>,
     /// Every host, ranges expanded, in the order written. `HostId` indexes this.
     pub hosts: Vec<Host>,
     /// `components:` in the order written.

@@ -18,6 +18,23 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
+/// As [`nearest`], for host names: a domain that both have says nothing about how alike they are.
+pub fn nearest_host<'a>(word: &str, hosts: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let (label, domain) = word.split_once('.').unwrap_or((word, ""));
+    let mut others = Vec::new();
+    let mut siblings = Vec::new();
+    for host in hosts {
+        match host.split_once('.').unwrap_or((host, "")) {
+            (other, shared) if shared == domain => siblings.push((other, host)),
+            _ => others.push(host),
+        }
+    }
+    nearest(label, siblings.iter().map(|(label, _)| *label))
+        .and_then(|meant| siblings.iter().find(|(label, _)| *label == meant))
+        .map(|(_, host)| *host)
+        .or_else(|| nearest(word, others))
+}
+
 /// Returns a sentence that helps with an unknown word: the nearest known one, or, if there are few, all of them.
 pub fn help<'a>(
     word: &str,
@@ -51,6 +68,19 @@ mod tests {
             ("x", None),
         ] {
             assert_eq!(nearest(word, known), meant, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_shared_domain_does_not_make_hosts_alike() {
+        let hosts = ["node1.example.com", "bastion.example.com", "db.example.org"];
+        for (word, meant) in [
+            ("ndoe1.example.com", Some("node1.example.com")),
+            ("openbao.example.com", None),
+            ("db.example.com", Some("db.example.org")),
+            ("bastoin.example.com", Some("bastion.example.com")),
+        ] {
+            assert_eq!(nearest_host(word, hosts), meant, "{word}");
         }
     }
 

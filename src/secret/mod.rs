@@ -3,5 +3,5 @@
 mod reference;
 mod value;
 
-pub use reference::SecretRef;
+pub use reference::{BadReference, STACK_NAMESPACE, SecretRef, references, scope};
 pub use value::Secret;
