@@ -127,6 +127,7 @@ fn stack(hosts: Vec<Host>) -> Stack {
         }),
         name: "lab".to_owned(),
         domain: None,
+        vip: None,
         hosts,
         components: IndexMap::new(),
         sections: IndexMap::<String, Node>::new(),
