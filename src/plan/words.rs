@@ -38,6 +38,14 @@ impl fmt::Display for Reason {
             } => {
                 write!(f, "input `{name}` is another secret than before")
             }
+            // Digests say nothing to people.
+            Self::Input {
+                name,
+                was: Some(was),
+                now,
+            } if is_digest(was) && is_digest(now) => {
+                write!(f, "input `{name}` is another text than before")
+            }
             Self::Input {
                 name,
                 was: Some(was),
@@ -74,6 +82,10 @@ impl fmt::Display for Reason {
             Self::Needs { label } => write!(f, "needs {label}"),
         }
     }
+}
+
+fn is_digest(shown: &Shown) -> bool {
+    matches!(shown, Shown::Text(text) if text.starts_with("blake3:"))
 }
 
 #[cfg(test)]
@@ -115,6 +127,14 @@ mod tests {
                     wanted: text("sudo"),
                 },
                 "fact `groups` is empty, wanted sudo",
+            ),
+            (
+                Reason::Input {
+                    name: "content".into(),
+                    was: Some(text("blake3:00112233")),
+                    now: text("blake3:44556677"),
+                },
+                "input `content` is another text than before",
             ),
             (
                 Reason::Needs {

@@ -27,7 +27,7 @@ pub fn closing(picture: &Picture, paint: Paint) -> Vec<String> {
         lines.push(format!("{} {refused}", paint.bad("error:")));
         return lines;
     }
-    lines.push(words::summary(summary, paint));
+    lines.extend(words::summary(summary, paint));
     let id = &summary.run;
     if !picture.troubles.is_empty() || !picture.out_of_reach.is_empty() {
         lines.push(format!(

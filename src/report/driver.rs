@@ -162,7 +162,7 @@ mod tests {
             sink(Event {
                 ms,
                 what: What::Interrupted { now: false },
-            })
+            });
         };
         say(1);
         reporter.pauser().during(|| {

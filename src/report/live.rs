@@ -65,11 +65,10 @@ impl Live {
             return;
         }
         let since = u64::try_from(self.last.0.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let width = usize::from(console::Term::stderr().size().1);
         let text = screen(
             &self.picture,
             self.last.1.saturating_add(since),
-            width,
+            width(),
             self.paint,
         );
         if text != self.drawn {
@@ -77,6 +76,15 @@ impl Live {
             self.drawn = text;
         }
     }
+}
+
+fn width() -> usize {
+    usize::from(console::Term::stderr().size().1)
+}
+
+/// Cuts a line to the terminal's width: what is lost stands in full at the end.
+fn fit(line: &str) -> String {
+    console::truncate_str(line, width(), "…").into_owned()
 }
 
 impl Report for Live {
@@ -94,7 +102,7 @@ impl Report for Live {
                 _ => true,
             };
             if shown {
-                self.keep(&line);
+                self.keep(&fit(&line));
             }
         }
         if matches!(event.what, What::RunFinished(_)) {

@@ -142,7 +142,7 @@ impl Picture {
                 }
             }
             (Final::Failed | Final::Unreachable | Final::Interrupted, _, _) => {
-                self.troubles.push(step.clone())
+                self.troubles.push(step.clone());
             }
             (Final::Blocked, Some(by), _) => {
                 let blocked = self.blocked.entry(by.clone()).or_default();

@@ -42,7 +42,7 @@ pub fn screen(picture: &Picture, now_ms: u64, width: usize, paint: Paint) -> Str
     }
     match picture.interrupted {
         Some(false) => {
-            lines.push(paint.warn("  Letting running steps end. Press Ctrl-C again to stop them."))
+            lines.push(paint.warn("  Letting running steps end. Press Ctrl-C again to stop them."));
         }
         Some(true) => lines.push(paint.warn("  Stopping running steps.")),
         None => {}

@@ -60,37 +60,41 @@ pub fn counts(counts: &Counts, paint: Paint) -> String {
     parts.join(", ")
 }
 
-/// Returns the sentence that ends a run.
+/// Returns the sentence that ends a run, and the longest path below it.
 #[must_use]
-pub fn summary(summary: &Summary, paint: Paint) -> String {
+pub fn summary(summary: &Summary, paint: Paint) -> Vec<String> {
     let mut text = format!("{} in {}", counts(&summary.counts, paint), span(summary.ms));
+    let execs = summary.execs.values();
+    match (execs.clone().min(), execs.max()) {
+        (Some(least), Some(most)) if least == most => {
+            text.push_str(&format!("; {} per host", count(*most, "exec")));
+        }
+        (Some(least), Some(most)) => {
+            text.push_str(&format!("; {least} to {} per host", count(*most, "exec")));
+        }
+        _ => {}
+    }
+    let mut lines = vec![text];
     if !summary.longest.is_empty() {
         let labels: Vec<&str> = summary
             .longest
             .iter()
             .map(|step| step.label.as_str())
             .collect();
-        let ms = summary.longest.iter().map(|step| step.ms).sum();
         // A long chain is told by its ends.
         let chain = match labels.as_slice() {
-            [first, .., last] if labels.len() > 4 => {
-                format!("{first} → … {} more … → {last}", labels.len() - 2)
+            [first, second, .., before, last] if labels.len() > 6 => {
+                format!(
+                    "{first} → {second} → … {} more … → {before} → {last}",
+                    labels.len() - 4
+                )
             }
             _ => labels.join(" → "),
         };
-        text.push_str(&format!("; longest path {chain} ({})", span(ms)));
+        let ms = summary.longest.iter().map(|step| step.ms).sum();
+        lines.push(paint.dim(&format!("longest path {}: {chain}", span(ms))));
     }
-    let execs: Vec<u32> = summary.execs.values().copied().collect();
-    match (execs.iter().min(), execs.iter().max()) {
-        (Some(least), Some(most)) if least == most => {
-            text.push_str(&format!("; {} per host", count(*most, "exec")))
-        }
-        (Some(least), Some(most)) => {
-            text.push_str(&format!("; {least} to {} per host", count(*most, "exec")))
-        }
-        _ => {}
-    }
-    text
+    lines
 }
 
 /// Returns what went wrong in one line.
