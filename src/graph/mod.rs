@@ -3,6 +3,8 @@
 #[cfg(test)]
 pub(crate) mod fixture;
 mod input;
+mod key;
+mod keys;
 mod label;
 mod pattern;
 mod select;
@@ -13,6 +15,8 @@ mod unknown;
 use std::sync::Arc;
 
 pub use input::{Hole, HoleId, Input, Inputs, Part, Unfilled, fill};
+pub use key::{Fingerprints, Key, explain_key, key, shown};
+pub use keys::{Keyed, keys};
 pub use label::{Label, LabelError};
 pub use select::{SelectError, Selection, Selector};
 pub use set::StepSet;
