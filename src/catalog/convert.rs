@@ -46,7 +46,7 @@ pub(super) fn from_jinja(value: &Jinja) -> Result<Value, String> {
                 .as_object()
                 .filter(|object| object.repr() == ObjectRepr::Map);
             object
-                .and_then(|object| object.try_iter_pairs())
+                .and_then(minijinja::value::DynObject::try_iter_pairs)
                 .into_iter()
                 .flatten()
                 .map(|(key, value)| Ok((key.to_string(), from_jinja(&value)?)))

@@ -1,21 +1,32 @@
 //! Task and recipe files → `Catalog`: embedded in the binary, overlaid by the user's own folder. Knows no host.
 
 mod convert;
+mod digest;
 mod filter;
+mod kind;
+mod load;
+mod parse_kind;
+mod parse_recipe;
+mod parse_task;
 mod placeholder;
+mod problems;
 mod recipe;
+mod table;
 mod task;
 mod template;
 mod units;
 mod value;
 mod version;
+mod written;
 
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 
 pub use filter::{FILTERS, shquote};
+pub use load::{Files, RecipeSource};
 pub use placeholder::{Piece, Placeholder, split as split_placeholders};
+pub use problems::CatalogError;
 pub use recipe::{Artifact, OnTarget, Recipe, RecipeStep, SettingSpec};
 pub use task::{
     Collector, Effect, InputSpec, OutputSpec, ProbeSpec, QuestionSpec, Task, Template, ValueType,
@@ -24,6 +35,7 @@ pub use template::{Purpose, TemplateError, evaluate, evaluate_for, evaluate_over
 pub use units::{parse_duration, parse_size};
 pub use value::{Value, Values};
 pub use version::Version;
+pub use written::Written;
 
 /// All tasks and recipes there are.
 #[derive(Debug, Clone, Default)]

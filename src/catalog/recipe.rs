@@ -1,13 +1,16 @@
 //! What a recipe file says, parsed and checked. Does not know hosts or settings of any stack.
 
-use indexmap::IndexMap;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
 
 use super::task::{Template, ValueType};
 use super::value::Value;
+use super::written::Written;
 
 /// Defines a component.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Recipe {
     /// Component name: the folder's.
     pub name: String,
@@ -33,10 +36,12 @@ pub struct Recipe {
     pub health: Vec<String>,
     /// Files beside the recipe that `file()` renders, by relative name.
     pub files: BTreeMap<String, String>,
+    /// The file it was read from, for errors that point into it.
+    pub written: Arc<Written>,
 }
 
 /// One setting of a component.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingSpec {
     /// Its type.
     pub kind: ValueType,
@@ -66,7 +71,7 @@ pub struct Artifact {
 }
 
 /// One step as a recipe writes it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct RecipeStep {
     /// Task name.
     pub uses: String,
@@ -74,7 +79,8 @@ pub struct RecipeStep {
     pub on: OnTarget,
     /// Inputs: values whose texts are templates over `settings`, `host`, `hosts`, `stack`, `artifacts`, `item`, `steps`.
     pub with: IndexMap<String, Value>,
-    /// Labels that must be done before: `step`, `component:step`, `component:step@*`. Order only.
+    /// Labels that must be done before: `step`, `component:step`, `component:step@*`. Order only. With a `?` at the
+    /// end it needs the step only where the stack has that component.
     pub needs: Vec<String>,
     /// As `needs`, and if one of these ran, this step is probed afresh and decided again.
     pub watch: Vec<String>,
@@ -87,9 +93,10 @@ pub struct RecipeStep {
 }
 
 /// Where a recipe's step runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum OnTarget {
     /// Once on each host of the component.
+    #[default]
     Hosts,
     /// Once on each host that has the role.
     Role(String),

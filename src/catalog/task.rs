@@ -1,12 +1,15 @@
 //! What a task file says, parsed and checked. Does not know how a probe is asked or an apply is run.
 
-use indexmap::IndexMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use indexmap::IndexMap;
+
 use super::value::Value;
+use super::written::Written;
 
 /// A reusable kind of step.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Task {
     /// Name: the file's, without `.toml`.
     pub name: String,
@@ -28,6 +31,8 @@ pub struct Task {
     pub stamp: bool,
     /// BLAKE3 of the definition's canonical encoding; enters the key of every step that uses it.
     pub digest: [u8; 32],
+    /// The file it was read from, for errors that point into it.
+    pub written: Arc<Written>,
 }
 
 /// One declared input of a task.
@@ -141,6 +146,44 @@ pub enum Collector {
     Content,
     /// `{unit, paths}` → `fresh` (yes/no): the unit's main process started after every path last changed; `newer`: the paths that are newer.
     Fresh,
+}
+
+impl Collector {
+    /// Returns the keys of its subject, for a collector that is asked about a map; nothing for the others.
+    #[must_use]
+    pub fn subject_keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Line => &["path", "line"],
+            Self::Fresh => &["unit", "paths"],
+            _ => &[],
+        }
+    }
+
+    /// Returns the names of the facts it answers with.
+    #[must_use]
+    pub fn facts(self) -> &'static [&'static str] {
+        match self {
+            Self::Stat => &["kind", "mode", "owner", "size", "mtime", "link"],
+            Self::Digest => &["sha256"],
+            Self::Package => &["version", "missing"],
+            Self::Unit => &[
+                "load",
+                "enabled",
+                "active",
+                "sub",
+                "needs_reload",
+                "started",
+            ],
+            Self::User => &["uid", "gid", "home", "shell", "groups"],
+            Self::Group => &["gid", "members"],
+            Self::Line => &["present"],
+            Self::Sysctl => &["value"],
+            Self::Module => &["loaded"],
+            Self::Port => &["listening"],
+            Self::Content => &["content"],
+            Self::Fresh => &["fresh", "newer"],
+        }
+    }
 }
 
 /// How a task changes its target.

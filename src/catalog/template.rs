@@ -364,6 +364,46 @@ fn forgiving(text: &str) -> String {
     out
 }
 
+/// Returns `text` as one expression that gives the same: `"a-{{ b }}"` → `('a-' ~ (b))`. `None` when it has
+/// blocks or comments, or an end is missing.
+pub(super) fn as_expression(text: &str) -> Option<String> {
+    let literal = |text: &str| {
+        format!(
+            "'{}'",
+            text.replace('\\', "\\\\")
+                .replace('\'', "\\'")
+                .replace('\n', "\\n")
+        )
+    };
+    if let Some(inner) = single_expression(text)
+        && end_of_code(text, "}}") == Some(text.len() - 2)
+    {
+        return Some(format!("({inner})"));
+    }
+    if text.contains("{%") || text.contains("{#") {
+        return None;
+    }
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some(start) = rest.find("{{") {
+        if start > 0 {
+            parts.push(literal(&rest[..start]));
+        }
+        rest = &rest[start..];
+        let end = end_of_code(rest, "}}")?;
+        parts.push(format!("({})", &rest[2..end]));
+        rest = &rest[end + 2..];
+    }
+    if !rest.is_empty() || parts.is_empty() {
+        parts.push(literal(rest));
+    }
+    Some(if parts.len() == 1 {
+        parts.remove(0)
+    } else {
+        format!("({})", parts.join(" ~ "))
+    })
+}
+
 /// Returns where `close` ends the code that `text` begins with, strings and nested brackets skipped.
 fn end_of_code(text: &str, close: &str) -> Option<usize> {
     let (mut depth, mut quote, mut escaped) = (0_u32, None, false);

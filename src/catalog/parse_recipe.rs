@@ -1,0 +1,264 @@
+//! `recipes/<component>/recipe.toml` → [`Recipe`]. Checks what one file alone can be checked for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use super::parse_task::{NAMES, checked, is_name, is_variable, kind, list_expression};
+use super::recipe::{Artifact, OnTarget, Recipe, RecipeStep, SettingSpec};
+use super::table::{START, Sink, Table, count_of, template_at};
+use super::task::Template;
+use super::value::Value;
+use super::written::{Written, value_of};
+use crate::config::{Node, Problem, Problems, Setting, Source, Span, suggest_help};
+
+/// Parses one recipe; `files` are those beside it.
+///
+/// # Errors
+/// Everything that is wrong in `recipe.toml`.
+pub(super) fn parse_recipe(
+    name: &str,
+    source: Arc<Source>,
+    files: BTreeMap<String, String>,
+) -> Result<Recipe, Problems> {
+    let (written, entries) = Written::parse(source.clone())?;
+    let sink = Sink::new(Problems::new(source));
+    if !is_name(name) {
+        sink.push(Problem::new(format!("`{name}` is no name for a recipe")).help(NAMES));
+    }
+    let mut root = Table::new(&sink, format!("recipe `{name}`"), START, entries);
+    let mut recipe = Recipe {
+        name: name.to_owned(),
+        summary: root.required_text("summary"),
+        needs: root.texts("needs"),
+        role: root.text("role").map(|(_, text)| text),
+        section: root.text("section").map(|(_, text)| text),
+        always: root.bool("always").unwrap_or(false),
+        health: root.texts("health"),
+        settings: settings(&sink, root.named("settings")),
+        files,
+        ..Recipe::default()
+    };
+    for (name, (span, node)) in root.named("artifacts") {
+        if let Some(artifact) = artifact(&sink, &name, span, node) {
+            recipe.artifacts.insert(name, artifact);
+        }
+    }
+    for (name, (span, node)) in root.named("pools") {
+        check_name(&sink, "pool", &name, span);
+        match count_of(&node) {
+            Some(depth) => _ = recipe.pools.insert(name, depth),
+            None => sink.push(Problem::at(
+                node.span,
+                "a pool's depth must be a whole number of at least 1",
+            )),
+        }
+    }
+    for (name, (span, node)) in root.named("steps") {
+        check_name(&sink, "step", &name, span);
+        if let Some(table) = Table::of(&sink, format!("step `{name}`"), span, node) {
+            recipe.steps.insert(name, step(table));
+        }
+    }
+    root.finish();
+    recipe.written = Arc::new(written);
+    sink.into_problems().into_result(recipe)
+}
+
+fn check_name(sink: &Sink, what: &str, name: &str, span: Span) {
+    if !is_name(name) {
+        sink.push(Problem::at(span, format!("`{name}` is no name for a {what}")).help(NAMES));
+    }
+}
+
+fn settings(sink: &Sink, entries: IndexMap<String, (Span, Node)>) -> IndexMap<String, SettingSpec> {
+    entries
+        .into_iter()
+        .filter_map(|(name, (span, node))| {
+            if !is_variable(&name) {
+                sink.push(
+                    Problem::at(span, format!("`{name}` can't be the name of a setting"))
+                        .help("small letters, digits and `_`, beginning with a letter"),
+                );
+            }
+            let table = Table::of(sink, format!("setting `{name}`"), span, node)?;
+            Some((name, setting(table)))
+        })
+        .collect()
+}
+
+fn setting(mut table: Table<'_>) -> SettingSpec {
+    let sink = table.sink();
+    let kind = kind(&mut table);
+    let fields = settings(sink, table.named("fields"));
+    let required = table.bool("required").unwrap_or(false);
+    let default = match table.value("default") {
+        Some((span, _)) if required => {
+            sink.push(Problem::at(
+                span,
+                "a setting with a default is not `required`: it always has a value",
+            ));
+            None
+        }
+        Some((span, value)) => checked(sink, span, &kind, value),
+        None => None,
+    };
+    let spec = SettingSpec {
+        kind,
+        default,
+        required,
+        secret: table.bool("secret").unwrap_or(false),
+        doc: table.text("doc").map(|(_, text)| text).unwrap_or_default(),
+        fields,
+        refuse: table
+            .named("refuse")
+            .into_iter()
+            .filter_map(|(word, (_, node))| match node.value {
+                Setting::Text(reason) => Some((word, reason)),
+                _ => {
+                    sink.push(Problem::at(
+                        node.span,
+                        "the reason to refuse a value must be text",
+                    ));
+                    None
+                }
+            })
+            .collect(),
+    };
+    table.finish();
+    spec
+}
+
+fn artifact(sink: &Sink, name: &str, span: Span, node: Node) -> Option<Artifact> {
+    if !is_variable(name) {
+        sink.push(
+            Problem::at(span, format!("`{name}` can't be the name of an artifact"))
+                .help("small letters, digits and `_`"),
+        );
+    }
+    let mut table = Table::of(sink, format!("artifact `{name}`"), span, node)?;
+    let url = table.template("url");
+    if url.is_none() {
+        table.missing("url");
+    }
+    let checksums = table.template("checksums");
+    let sha256 = table
+        .named("sha256")
+        .into_iter()
+        .filter_map(|(key, (span, node))| {
+            if !key.contains('/') {
+                sink.push(Problem::at(
+                    span,
+                    "a digest is pinned by version and architecture: \"2.7.2/amd64\"",
+                ));
+            }
+            match node.value {
+                Setting::Text(hex)
+                    if hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()) =>
+                {
+                    Some((key, hex.to_lowercase()))
+                }
+                _ => {
+                    sink.push(Problem::at(node.span, "a SHA-256 is 64 hexadecimal digits"));
+                    None
+                }
+            }
+        })
+        .collect();
+    table.finish();
+    Some(Artifact {
+        url: url?,
+        checksums,
+        sha256,
+    })
+}
+
+fn step(mut table: Table<'_>) -> RecipeStep {
+    let sink = table.sink();
+    let step = RecipeStep {
+        uses: table.required_text("uses"),
+        on: match table.text("on") {
+            None => OnTarget::Hosts,
+            Some((span, text)) => on(sink, span, &text),
+        },
+        with: table
+            .named("with")
+            .into_iter()
+            .filter_map(|(name, (_, node))| {
+                check_templates(sink, &node);
+                match value_of(&node) {
+                    Ok(value) => Some((name, value)),
+                    Err(problem) => {
+                        sink.push(problem);
+                        None
+                    }
+                }
+            })
+            .collect(),
+        needs: table.texts("needs"),
+        watch: table.texts("watch"),
+        when: table.template("when"),
+        for_each: for_each(&mut table),
+        pool: table.text("pool").map(|(_, text)| text),
+    };
+    table.finish();
+    step
+}
+
+fn on(sink: &Sink, span: Span, text: &str) -> OnTarget {
+    match text.split_once(':') {
+        None if text == "hosts" => OnTarget::Hosts,
+        None if text == "group" => OnTarget::Group,
+        Some(("role", role)) if !role.is_empty() => OnTarget::Role(role.to_owned()),
+        Some(("service", name)) if !name.is_empty() => OnTarget::Service(name.to_owned()),
+        _ => {
+            sink.push(
+                Problem::at(span, format!("a step can't run on `{text}`")).maybe_help(
+                    suggest_help(text, ["hosts", "group", "role:<name>", "service:<name>"]),
+                ),
+            );
+            OnTarget::Hosts
+        }
+    }
+}
+
+fn for_each(table: &mut Table<'_>) -> Option<Template> {
+    let sink = table.sink();
+    let (_, node) = table.take("for_each")?;
+    let text = match &node.value {
+        Setting::Text(text) => Some(text.clone()),
+        Setting::List(items) => list_expression(items),
+        _ => None,
+    };
+    if text.is_none() {
+        sink.push(Problem::at(
+            node.span,
+            "`for_each` must be a template that gives a list, or a list of texts",
+        ));
+    }
+    Some(template_at(sink, node.span, text?))
+}
+
+/// Compiles every text within an input, to see that it can be.
+fn check_templates(sink: &Sink, node: &Node) {
+    match &node.value {
+        Setting::Text(text) => _ = template_at(sink, node.span, text.clone()),
+        Setting::List(items) => items.iter().for_each(|item| check_templates(sink, item)),
+        Setting::Map(entries) => entries
+            .values()
+            .for_each(|(_, node)| check_templates(sink, node)),
+        _ => {}
+    }
+}
+
+/// Calls `visit` with every text within an input.
+#[expect(dead_code, reason = "expansion is about to use it")]
+pub fn each_text<'a>(value: &'a Value, visit: &mut impl FnMut(&'a str)) {
+    match value {
+        Value::Text(text) => visit(text),
+        Value::List(items) => items.iter().for_each(|item| each_text(item, visit)),
+        Value::Map(entries) => entries.values().for_each(|value| each_text(value, visit)),
+        _ => {}
+    }
+}

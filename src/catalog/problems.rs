@@ -1,0 +1,77 @@
+//! What is wrong with a catalog: the problems of each of its files. Does not know how they are drawn.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::config::{Problem, Problems, Source};
+
+/// Problems of several files, each with its place. One line per problem; `config::render` draws each file's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CatalogError {
+    /// Per file, in the order found.
+    pub files: Vec<Problems>,
+}
+
+impl CatalogError {
+    /// Adds a problem of a file.
+    pub fn push(&mut self, source: &Arc<Source>, problem: Problem) {
+        match self.files.iter_mut().find(|file| file.source == *source) {
+            Some(file) => file.push(problem),
+            None => {
+                let mut file = Problems::new(source.clone());
+                file.push(problem);
+                self.files.push(file);
+            }
+        }
+    }
+
+    /// Adds the problems of a file.
+    pub fn extend(&mut self, problems: Problems) {
+        for problem in problems.list {
+            self.push(&problems.source, problem);
+        }
+    }
+
+    /// Returns whether nothing is wrong.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// Returns `value` if nothing is wrong.
+    ///
+    /// # Errors
+    /// The problems, sorted by place within each file, if there is any.
+    pub fn into_result<T>(mut self, value: T) -> Result<T, Self> {
+        if self.files.is_empty() {
+            return Ok(value);
+        }
+        for file in &mut self.files {
+            file.list
+                .sort_by_key(|problem| problem.span.map_or(0, |span| span.start));
+        }
+        Err(self)
+    }
+}
+
+impl From<Problems> for CatalogError {
+    fn from(problems: Problems) -> Self {
+        Self {
+            files: vec![problems],
+        }
+    }
+}
+
+impl fmt::Display for CatalogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, file) in self.files.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{file}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for CatalogError {}
