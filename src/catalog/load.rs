@@ -8,7 +8,7 @@ use include_dir::{Dir, include_dir};
 use super::Catalog;
 use super::parse_recipe::parse_recipe;
 use super::parse_task::parse_task;
-use super::problems::CatalogError;
+use super::problems::AllProblems;
 use crate::config::Source;
 
 static TASKS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/tasks");
@@ -103,7 +103,7 @@ impl Catalog {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn embedded() -> Result<Self, CatalogError> {
+    pub fn embedded() -> Result<Self, AllProblems> {
         Self::load(&Files::embedded())
     }
 
@@ -111,8 +111,8 @@ impl Catalog {
     ///
     /// # Errors
     /// Everything that is wrong in any of them.
-    pub fn load(files: &Files) -> Result<Self, CatalogError> {
-        let mut error = CatalogError::default();
+    pub fn load(files: &Files) -> Result<Self, AllProblems> {
+        let mut error = AllProblems::default();
         let mut catalog = Self::default();
         for (name, source) in &files.tasks {
             match parse_task(name, Arc::new(source.clone())) {
@@ -190,7 +190,7 @@ uses = "file"
 on   = "role:worker"
 "#;
 
-    fn load(files: &[(&str, &str)]) -> Result<Catalog, CatalogError> {
+    fn load(files: &[(&str, &str)]) -> Result<Catalog, AllProblems> {
         let mut all = Files::default();
         for (path, text) in files {
             all.add("", path, text);

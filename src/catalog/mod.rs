@@ -26,7 +26,7 @@ use indexmap::IndexMap;
 pub use filter::{FILTERS, shquote};
 pub use load::{Files, RecipeSource};
 pub use placeholder::{Piece, Placeholder, split as split_placeholders};
-pub use problems::CatalogError;
+pub use problems::AllProblems;
 pub use recipe::{Artifact, OnTarget, Recipe, RecipeStep, SettingSpec};
 pub use task::{
     Collector, Effect, InputSpec, OutputSpec, ProbeSpec, QuestionSpec, Task, Template, ValueType,

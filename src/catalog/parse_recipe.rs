@@ -253,7 +253,6 @@ fn check_templates(sink: &Sink, node: &Node) {
 }
 
 /// Calls `visit` with every text within an input.
-#[expect(dead_code, reason = "expansion is about to use it")]
 pub fn each_text<'a>(value: &'a Value, visit: &mut impl FnMut(&'a str)) {
     match value {
         Value::Text(text) => visit(text),

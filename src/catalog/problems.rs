@@ -1,4 +1,4 @@
-//! What is wrong with a catalog: the problems of each of its files. Does not know how they are drawn.
+//! What is wrong with several files together: a catalog, or a stack and its recipes. Does not know how they are drawn.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,12 +7,12 @@ use crate::config::{Problem, Problems, Source};
 
 /// Problems of several files, each with its place. One line per problem; `config::render` draws each file's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CatalogError {
+pub struct AllProblems {
     /// Per file, in the order found.
     pub files: Vec<Problems>,
 }
 
-impl CatalogError {
+impl AllProblems {
     /// Adds a problem of a file.
     pub fn push(&mut self, source: &Arc<Source>, problem: Problem) {
         match self.files.iter_mut().find(|file| file.source == *source) {
@@ -54,7 +54,7 @@ impl CatalogError {
     }
 }
 
-impl From<Problems> for CatalogError {
+impl From<Problems> for AllProblems {
     fn from(problems: Problems) -> Self {
         Self {
             files: vec![problems],
@@ -62,7 +62,7 @@ impl From<Problems> for CatalogError {
     }
 }
 
-impl fmt::Display for CatalogError {
+impl fmt::Display for AllProblems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, file) in self.files.iter().enumerate() {
             if index > 0 {
@@ -74,4 +74,4 @@ impl fmt::Display for CatalogError {
     }
 }
 
-impl std::error::Error for CatalogError {}
+impl std::error::Error for AllProblems {}

@@ -7,22 +7,15 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::{Graph, Inputs, Label, Step, StepId, Target};
-use crate::catalog::{Effect, ProbeSpec, Task};
+use crate::catalog::Task;
 use crate::config::{Host, HostId, Node, Source, Span, Stack};
 
 /// Returns a task without inputs, probe or expectations.
 pub(crate) fn task(name: &str) -> Task {
     Task {
         name: name.to_owned(),
-        summary: String::new(),
-        inputs: IndexMap::new(),
-        outputs: IndexMap::new(),
-        probe: ProbeSpec::default(),
-        expect: IndexMap::new(),
-        apply: None::<Effect>,
-        remove: None,
-        stamp: false,
         digest: *blake3::hash(name.as_bytes()).as_bytes(),
+        ..Task::default()
     }
 }
 
