@@ -60,6 +60,8 @@ pub enum AccessKind {
     Lost,
     /// The deadline passed.
     Deadline,
+    /// The host was reached and could not do it (disk full, no such directory, too much output).
+    Host,
     /// Anything else on this side (a local file, a bad key).
     Local,
 }

@@ -32,6 +32,11 @@ pub struct Upload {
 pub trait Tunnel: Send + Sync {
     /// Returns where to connect to.
     fn address(&self) -> SocketAddr;
+
+    /// Returns what the far side had against the last connection through it, for the error of whoever used it.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Changes one host. Adapter: `target::host`.
