@@ -1,1 +1,3 @@
-//! Adapters: where the effects of steps live. Each gives the ports of `probe` and `run` their hands.
+//! The adapters: each gives a `Reader` and a `Writer` for one kind of target. Decides nothing about steps.
+
+pub mod host;

@@ -1,0 +1,249 @@
+//! Runs one command line on an open connection: a session of its own, standard input in pieces, both outputs and the
+//! exit status. Knows nothing of what runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::client::Msg;
+use russh::{Channel, ChannelMsg, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf};
+use tokio::io::AsyncReadExt as _;
+use tokio::time::{sleep, timeout};
+
+use super::error::{Hint as _, access};
+use super::link::Link;
+use super::slots::Slot;
+use super::wire::{MOST, Stdin, too_late, too_much};
+use crate::probe::{AccessError, AccessKind, Reply};
+
+/// Bytes in one piece of standard input: what one SSH packet carries.
+const PIECE: usize = 32 << 10;
+
+/// After the exit status, how long to wait for more output of something left behind in the background, which keeps
+/// sshd from closing the session.
+const STRAGGLER: Duration = Duration::from_secs(5);
+
+/// How often a session is asked for again when the host refuses it though none is open (it may not have noticed yet that
+/// the last one closed).
+const REFUSALS: u32 = 5;
+
+/// Why a command did not run to its end.
+pub(super) enum Fault {
+    /// Nothing of it reached the host, because the connection was gone: safe to try again on a new one.
+    NotStarted(String),
+    /// Anything else.
+    Access(AccessError),
+}
+
+/// Runs `command` on `link`. What is left of `stdin` is untouched when nothing was started.
+pub(super) async fn exec(
+    link: &Link,
+    host: &Arc<str>,
+    command: &str,
+    stdin: &mut Stdin<'_>,
+    deadline: Duration,
+    reply: &mut Reply,
+) -> Result<(), Fault> {
+    let mut session = open(link, host).await?;
+    let running = async {
+        session
+            .write
+            .exec(true, command)
+            .await
+            .map_err(|_| Fault::NotStarted(link.ended()))?;
+        let mut reading = Reading::default();
+        let read = reading.run(&mut session.read, reply);
+        let write = feed(&session.write, stdin);
+        tokio::pin!(read, write);
+        // The host may stop listening long before all is written (a command that fails at once): reading decides.
+        let end = tokio::select! {
+            biased;
+            end = &mut read => end,
+            fed = &mut write => match fed {
+                Ok(()) => read.await,
+                Err(FeedError::Gone) => read.await,
+                Err(FeedError::File(error)) => return Err(Fault::Access(access(
+                    host,
+                    AccessKind::Local,
+                    format!("the file to send can't be read: {error}"),
+                ))),
+            },
+        };
+        match end {
+            End::Closed => Ok(()),
+            End::Gone => Err(Fault::Access(
+                access(
+                    host,
+                    AccessKind::Lost,
+                    format!(
+                        "the connection was lost while a program ran: {}",
+                        link.ended()
+                    ),
+                )
+                .hint("run again: what was done is found, the rest is done"),
+            )),
+            End::TooMuch => Err(Fault::Access(too_much(host))),
+            End::Refused => Err(Fault::Access(
+                access(
+                    host,
+                    AccessKind::Host,
+                    "it refused to run a command",
+                )
+                .hint("is the key bound to another one (`command=` in authorized_keys, ForceCommand)?"),
+            )),
+        }
+    };
+    match timeout(deadline, running).await {
+        Ok(Ok(())) => {
+            session.done();
+            Ok(())
+        }
+        Ok(Err(fault)) => Err(fault),
+        Err(_) => Err(Fault::Access(too_late(host, deadline))),
+    }
+}
+
+/// An open session; closed on drop.
+struct Session {
+    read: ChannelReadHalf,
+    write: Arc<ChannelWriteHalf<Msg>>,
+    slot: Option<Slot>,
+}
+
+impl Session {
+    fn done(mut self) {
+        self.slot.take();
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let Some(slot) = self.slot.take() else { return };
+        let write = Arc::clone(&self.write);
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        runtime.spawn(async move {
+            // Its pipes close; sshd takes no signals for root's sessions, so that whoever wants it ended must do more.
+            let _ = write.close().await;
+            drop(slot);
+        });
+    }
+}
+
+async fn open(link: &Link, host: &Arc<str>) -> Result<Session, Fault> {
+    let mut refusals = 0;
+    loop {
+        let slot = link.slots.take().await;
+        let refused = match link.handle.channel_open_session().await {
+            Ok(channel) => return Ok(session(channel, slot)),
+            Err(russh::Error::ChannelOpenFailure(refused)) => refused,
+            Err(_) => return Err(Fault::NotStarted(link.ended())),
+        };
+        if slot.refused() == 0 {
+            refusals += 1;
+            if refusals > REFUSALS {
+                return Err(Fault::Access(no_session(host, &refused)));
+            }
+            sleep(Duration::from_millis(20) * 2_u32.pow(refusals)).await;
+        }
+    }
+}
+
+fn session(channel: Channel<Msg>, slot: Slot) -> Session {
+    let (read, write) = channel.split();
+    Session {
+        read,
+        write: Arc::new(write),
+        slot: Some(slot),
+    }
+}
+
+fn no_session(host: &Arc<str>, refused: &ChannelOpenFailure) -> AccessError {
+    access(
+        host,
+        AccessKind::Host,
+        format!("it refuses to open a session: {refused:?}"),
+    )
+    .hint("sshd's `MaxSessions` must be at least 1")
+}
+
+enum FeedError {
+    Gone,
+    File(std::io::Error),
+}
+
+async fn feed(write: &ChannelWriteHalf<Msg>, stdin: &mut Stdin<'_>) -> Result<(), FeedError> {
+    let gone = |_| FeedError::Gone;
+    for text in &stdin.text {
+        for piece in text.chunks(PIECE) {
+            write.data_bytes(piece.to_vec()).await.map_err(gone)?;
+        }
+    }
+    if let Some(file) = &mut stdin.file {
+        loop {
+            let mut piece = Vec::with_capacity(PIECE);
+            // A short read is no end.
+            while piece.len() < PIECE
+                && file.read_buf(&mut piece).await.map_err(FeedError::File)? > 0
+            {}
+            if piece.is_empty() {
+                break;
+            }
+            write.data_bytes(piece).await.map_err(gone)?;
+        }
+    }
+    write.eof().await.map_err(gone)
+}
+
+enum End {
+    /// The session closed as it should.
+    Closed,
+    /// The connection went away under it.
+    Gone,
+    TooMuch,
+    Refused,
+}
+
+#[derive(Default)]
+struct Reading {
+    ended: bool,
+}
+
+impl Reading {
+    async fn run(&mut self, read: &mut ChannelReadHalf, reply: &mut Reply) -> End {
+        loop {
+            let message = if self.ended {
+                match timeout(STRAGGLER, read.wait()).await {
+                    Ok(message) => message,
+                    Err(_) => return End::Closed,
+                }
+            } else {
+                read.wait().await
+            };
+            match message {
+                Some(ChannelMsg::Data { data }) => reply.stdout.extend_from_slice(&data),
+                Some(ChannelMsg::ExtendedData { data, ext: 1 }) => {
+                    reply.stderr.extend_from_slice(&data);
+                }
+                Some(ChannelMsg::ExitStatus { exit_status }) => {
+                    reply.status = i32::try_from(exit_status).ok();
+                    self.ended = true;
+                }
+                Some(ChannelMsg::ExitSignal { signal_name, .. }) => {
+                    let note = format!("\n(ended by signal {signal_name:?})\n");
+                    reply.stderr.extend_from_slice(note.as_bytes());
+                    self.ended = true;
+                }
+                Some(ChannelMsg::Failure) => return End::Refused,
+                Some(ChannelMsg::Close) => return End::Closed,
+                // sshd sends the status before the close; without either, the connection is what ended.
+                None if self.ended => return End::Closed,
+                None => return End::Gone,
+                Some(_) => {}
+            }
+            if reply.stdout.len() + reply.stderr.len() > MOST {
+                return End::TooMuch;
+            }
+        }
+    }
+}

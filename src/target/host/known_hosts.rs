@@ -1,0 +1,296 @@
+//! Files of known hosts: plain and hashed names, patterns, ports, `@revoked`, `@cert-authority`. Judges a key that a
+//! host offers, and records one. Asks nobody.
+
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use russh::keys::ssh_key::certificate::CertType;
+use russh::keys::ssh_key::known_hosts::{Entry, HostPatterns, Marker};
+use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey, PublicKeyOrCertificate};
+use sha1::Sha1;
+
+use super::pattern;
+
+/// A line of a file.
+#[derive(Debug, Clone)]
+struct Line {
+    file: Arc<Path>,
+    number: usize,
+    entry: Entry,
+}
+
+impl Line {
+    fn place(&self) -> String {
+        format!("{}:{}", self.file.display(), self.number)
+    }
+}
+
+/// What the files know.
+#[derive(Debug, Clone, Default)]
+pub(super) struct KnownHosts {
+    lines: Vec<Line>,
+}
+
+/// What is to be thought of a key that a host offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Judgement {
+    /// It is the known one.
+    Trusted,
+    /// Nothing is known of this host; with what a person should know of it.
+    Unknown { note: Option<String> },
+    /// Another one is known.
+    Differs {
+        /// Fingerprint of the known one.
+        expected: String,
+        /// Where that is written.
+        place: String,
+    },
+    /// It is marked as revoked.
+    Revoked { place: String },
+    /// It is a certificate that must not be taken.
+    BadCertificate { why: String },
+}
+
+/// Returns the fingerprint as OpenSSH prints it.
+pub(super) fn fingerprint(key: &PublicKey) -> String {
+    key.fingerprint(HashAlg::Sha256).to_string()
+}
+
+impl KnownHosts {
+    /// Reads `files`; those that are not there know nothing.
+    ///
+    /// # Errors
+    /// When a file is there and can't be read.
+    pub fn read(files: &[PathBuf]) -> Result<Self, String> {
+        let mut known = Self::default();
+        for file in files {
+            match std::fs::read(file) {
+                Ok(bytes) => known.add(file, &String::from_utf8_lossy(&bytes)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(format!("{}: {error}", file.display())),
+            }
+        }
+        Ok(known)
+    }
+
+    /// Adds the lines of `text`. Like OpenSSH, leaves out what it can't read.
+    pub fn add(&mut self, file: &Path, text: &str) {
+        let file: Arc<Path> = file.into();
+        for (index, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words.join(" ").parse() {
+                Ok(entry) => self.lines.push(Line {
+                    file: Arc::clone(&file),
+                    number: index + 1,
+                    entry,
+                }),
+                Err(_) => tracing::warn!(
+                    "{}:{}: not a line of known hosts, left out",
+                    file.display(),
+                    index + 1
+                ),
+            }
+        }
+    }
+
+    /// Returns the lines about one host.
+    pub fn only(&self, known_as: &str) -> Self {
+        Self {
+            lines: self.of(known_as).cloned().collect(),
+        }
+    }
+
+    /// Adds what `other` knows.
+    pub fn join(&mut self, other: Self) {
+        self.lines.extend(other.lines);
+    }
+
+    fn of<'a>(&'a self, known_as: &'a str) -> impl Iterator<Item = &'a Line> {
+        self.lines
+            .iter()
+            .filter(move |line| names(line.entry.host_patterns(), known_as))
+    }
+
+    fn plain<'a>(&'a self, known_as: &'a str) -> impl Iterator<Item = &'a Line> {
+        self.of(known_as)
+            .filter(|line| line.entry.marker().is_none())
+    }
+
+    /// Returns the algorithms of the keys known for a host, so that it can be asked for those first.
+    pub fn algorithms(&self, known_as: &str) -> Vec<Algorithm> {
+        self.plain(known_as)
+            .map(|line| line.entry.public_key().algorithm())
+            .collect()
+    }
+
+    /// Returns whether an authority is named for a host: then a certificate is asked for.
+    pub fn has_authority(&self, known_as: &str) -> bool {
+        self.of(known_as)
+            .any(|line| line.entry.marker() == Some(&Marker::CertAuthority))
+    }
+
+    /// Judges what a host offers.
+    pub fn judge(
+        &self,
+        address: &str,
+        known_as: &str,
+        offered: &PublicKeyOrCertificate,
+    ) -> Judgement {
+        let key = offered.public_key();
+        let authority = offered
+            .certificate()
+            .map(|certificate| PublicKey::new(certificate.signature_key().clone(), ""));
+        for line in self.of(known_as) {
+            let listed = line.entry.public_key().key_data();
+            if line.entry.marker() == Some(&Marker::Revoked)
+                && (listed == key.key_data()
+                    || authority.as_ref().is_some_and(|ca| ca.key_data() == listed))
+            {
+                return Judgement::Revoked {
+                    place: line.place(),
+                };
+            }
+        }
+        match offered.certificate() {
+            Some(certificate) => self.judge_certificate(address, known_as, certificate),
+            None => self.judge_key(known_as, &key),
+        }
+    }
+
+    fn judge_key(&self, known_as: &str, key: &PublicKey) -> Judgement {
+        let mut other = None;
+        let mut note = None;
+        for line in self.plain(known_as) {
+            let listed = line.entry.public_key();
+            if listed.key_data() == key.key_data() {
+                return Judgement::Trusted;
+            }
+            if can_be_checked(&listed.algorithm()) {
+                other.get_or_insert_with(|| Judgement::Differs {
+                    expected: fingerprint(listed),
+                    place: line.place(),
+                });
+            } else {
+                note = Some(format!(
+                    "only a key of the kind {} is known ({}), which Foundry can't check",
+                    listed.algorithm(),
+                    line.place()
+                ));
+            }
+        }
+        other.unwrap_or(Judgement::Unknown { note })
+    }
+
+    fn judge_certificate(
+        &self,
+        address: &str,
+        known_as: &str,
+        certificate: &Certificate,
+    ) -> Judgement {
+        let bad = |why: String| Judgement::BadCertificate { why };
+        let trusted: Vec<_> = self
+            .of(known_as)
+            .filter(|line| line.entry.marker() == Some(&Marker::CertAuthority))
+            .map(|line| line.entry.public_key().fingerprint(HashAlg::Sha256))
+            .collect();
+        let by = certificate.signature_key().fingerprint(HashAlg::Sha256);
+        if certificate.cert_type() != CertType::Host {
+            bad("it is a certificate for users, not for hosts".to_owned())
+        } else if !trusted.contains(&by) {
+            bad(format!(
+                "it is signed by {by}, which is no `@cert-authority` for this host"
+            ))
+        } else if certificate.validate(&trusted).is_err() {
+            bad(format!(
+                "its signature is wrong or it is not valid now (from {} to {}, seconds since 1970)",
+                certificate.valid_after(),
+                certificate.valid_before()
+            ))
+        } else if !certificate
+            .valid_principals()
+            .iter()
+            .any(|name| pattern::glob(name, address))
+        {
+            bad(format!(
+                "it is for {}, not for {address}",
+                certificate.valid_principals().join(", ")
+            ))
+        } else if certificate.critical_options().iter().next().is_some() {
+            bad("it has critical options, which nobody knows for hosts".to_owned())
+        } else {
+            Judgement::Trusted
+        }
+    }
+
+    /// Records a key in `file`, which is made with mode 0600: one line, appended under a lock.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn record(&mut self, file: &Path, known_as: &str, key: &PublicKey) -> Result<(), String> {
+        let line = format!("{known_as} {}\n", one_line(key)?);
+        append(file, &line).map_err(|error| format!("{}: {error}", file.display()))?;
+        self.add(file, &line);
+        Ok(())
+    }
+}
+
+/// Returns `algorithm base64`, without comment.
+pub(super) fn one_line(key: &PublicKey) -> Result<String, String> {
+    PublicKey::new(key.key_data().clone(), "")
+        .to_openssh()
+        .map_err(|error| error.to_string())
+}
+
+/// Returns whether russh is built with what it takes to verify signatures of this kind.
+pub(super) fn can_be_checked(algorithm: &Algorithm) -> bool {
+    matches!(algorithm, Algorithm::Ed25519 | Algorithm::Ecdsa { .. })
+}
+
+fn append(file: &Path, line: &str) -> std::io::Result<()> {
+    if let Some(directory) = file.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(file)?;
+    file.lock()?;
+    let mut text = String::new();
+    if file.metadata()?.len() > 0 {
+        file.seek(SeekFrom::End(-1))?;
+        let mut last = [0];
+        file.read_exact(&mut last)?;
+        if last != *b"\n" {
+            text.push('\n');
+        }
+    }
+    text.push_str(line);
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+fn names(patterns: &HostPatterns, known_as: &str) -> bool {
+    match patterns {
+        HostPatterns::Patterns(patterns) => {
+            pattern::list(patterns.iter().map(String::as_str), known_as)
+        }
+        HostPatterns::HashedName { salt, hash } => {
+            Hmac::<Sha1>::new_from_slice(salt).is_ok_and(|mac| {
+                mac.chain_update(known_as.as_bytes())
+                    .verify_slice(hash)
+                    .is_ok()
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "known_hosts_tests.rs"]
+mod tests;

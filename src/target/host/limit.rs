@@ -1,0 +1,79 @@
+//! How fast connections start: so many a second and so many not yet logged in, per first hop. sshd drops the rest
+//! (`MaxStartups`), and so do bastions and firewalls. Knows no connection.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until};
+
+/// The limits of every first hop.
+pub(super) struct Starts {
+    gap: Duration,
+    at_once: usize,
+    hops: Mutex<HashMap<String, Hop>>,
+}
+
+struct Hop {
+    next: Instant,
+    starting: Arc<Semaphore>,
+}
+
+impl Starts {
+    pub fn new(per_second: u32, at_once: usize) -> Self {
+        Self {
+            gap: Duration::from_secs(1) / per_second.max(1),
+            at_once: at_once.max(1),
+            hops: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// Waits for a turn to connect through `first`; the turn ends when the permit is dropped: when logged in.
+    pub async fn turn(&self, first: &str) -> Option<OwnedSemaphorePermit> {
+        let starting = {
+            let mut hops = self.hops.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(&self.hop(&mut hops, first).starting)
+        };
+        // Fails only for a closed semaphore; nobody closes this one.
+        let permit = starting.acquire_owned().await.ok();
+        let at = {
+            let mut hops = self.hops.lock().unwrap_or_else(PoisonError::into_inner);
+            let hop = self.hop(&mut hops, first);
+            let at = hop.next.max(Instant::now());
+            hop.next = at + self.gap;
+            at
+        };
+        sleep_until(at).await;
+        permit
+    }
+
+    fn hop<'a>(&self, hops: &'a mut HashMap<String, Hop>, first: &str) -> &'a mut Hop {
+        hops.entry(first.to_owned()).or_insert_with(|| Hop {
+            next: Instant::now(),
+            starting: Arc::new(Semaphore::new(self.at_once)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn starts_are_spaced_and_bounded_per_hop() {
+        let starts = Starts::new(20, 2);
+        let began = Instant::now();
+        let first = starts.turn("a").await;
+        let second = starts.turn("a").await;
+        assert!(began.elapsed() >= Duration::from_millis(50));
+        let third = starts.turn("a");
+        tokio::pin!(third);
+        assert!(futures::poll!(&mut third).is_pending());
+        assert!(starts.turn("b").await.is_some());
+        assert!(futures::poll!(&mut third).is_pending(), "three at once");
+        drop(first);
+        assert!(third.await.is_some());
+        drop(second);
+    }
+}

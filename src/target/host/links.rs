@@ -1,0 +1,250 @@
+//! All open connections: one per route, made once however many ask, made again when lost. Retries what may pass by
+//! itself, never a refusal. Knows nothing of what they are used for.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::auth::Login;
+use super::error::{Hint as _, access};
+use super::keys::Keys;
+use super::limit::Starts;
+use super::link::{Greeted, Link, NotGreeted, greet};
+use super::route::{Hop, Route};
+use super::settings::AccessSettings;
+use super::trust::Trust;
+use crate::probe::{AccessError, AccessKind};
+
+type Attempt = Shared<BoxFuture<'static, Result<Arc<Open>, AccessError>>>;
+
+/// A connection and its place among the most that may be open.
+pub(super) struct Open {
+    pub link: Arc<Link>,
+    _place: OwnedSemaphorePermit,
+}
+
+/// All open connections.
+pub(super) struct Links {
+    pub settings: AccessSettings,
+    trust: Trust,
+    keys: Keys,
+    starts: Starts,
+    places: Arc<Semaphore>,
+    attempts: Mutex<HashMap<String, Attempt>>,
+    opened: AtomicU64,
+}
+
+impl Links {
+    pub fn new(settings: AccessSettings) -> Self {
+        Self {
+            trust: Trust::new(&settings),
+            keys: Keys::default(),
+            starts: Starts::new(settings.starts_per_second, settings.starts_at_once),
+            places: Arc::new(Semaphore::new(settings.max_connections.max(1))),
+            attempts: Mutex::new(HashMap::new()),
+            opened: AtomicU64::new(0),
+            settings,
+        }
+    }
+
+    /// Returns how many connections were made so far, jump hosts and re-made ones included.
+    pub fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    /// Returns the connection to `route`'s target; makes it if there is none that lives.
+    pub fn get(
+        self: &Arc<Self>,
+        route: &Route,
+    ) -> BoxFuture<'static, Result<Arc<Open>, AccessError>> {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = route.key();
+        if let Some(attempt) = attempts.get(&key) {
+            let usable = match attempt.peek() {
+                None => true,
+                Some(Ok(open)) => !open.link.is_closed(),
+                Some(Err(_)) => false,
+            };
+            if usable {
+                return attempt.clone().boxed();
+            }
+        }
+        // On a task of its own: whoever asked first may lose interest, those who wait must not.
+        let task = tokio::spawn(Arc::clone(self).open(route.clone()));
+        let host = Arc::clone(&route.target().name);
+        let attempt = async move {
+            task.await.unwrap_or_else(|error| {
+                Err(access(
+                    &host,
+                    AccessKind::Local,
+                    format!("connecting was broken off: {error}"),
+                ))
+            })
+        }
+        .boxed()
+        .shared();
+        attempts.insert(key, attempt.clone());
+        attempt.boxed()
+    }
+
+    async fn open(self: Arc<Self>, route: Route) -> Result<Arc<Open>, AccessError> {
+        let hop = route.target();
+        let mut pauses = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(300))
+            .with_max_delay(Duration::from_secs(5))
+            .with_max_times(self.settings.tries.saturating_sub(1))
+            .with_jitter()
+            .build();
+        loop {
+            // The jump's own trouble is retried by its own attempt.
+            let under = match route.before() {
+                Some(before) => Some(self.get(&before).await.map_err(|error| AccessError {
+                    host: Arc::clone(&hop.name),
+                    message: format!("its jump host {}: {}", error.host, error.message),
+                    ..error
+                })?),
+                None => None,
+            };
+            match self.open_once(&route, under).await {
+                Ok(link) => {
+                    self.opened.fetch_add(1, Ordering::Relaxed);
+                    return Ok(link);
+                }
+                Err(error) if error.kind.is_transient() => match pauses.next() {
+                    Some(pause) => {
+                        tracing::debug!(host = %hop.name, ?pause, "{}; trying again", error.message);
+                        tokio::time::sleep(pause).await;
+                    }
+                    None => return Err(error),
+                },
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn open_once(
+        &self,
+        route: &Route,
+        under: Option<Arc<Open>>,
+    ) -> Result<Arc<Open>, AccessError> {
+        let hop = route.target();
+        let place = self.place(hop).await?;
+        let turn = self.starts.turn(&route.first().known_as()).await;
+        let mut greeted = self
+            .greet(hop, under.map(|open| Arc::clone(&open.link)))
+            .await?;
+        Login::new(hop, &self.settings, &self.keys)
+            .run(&mut greeted)
+            .await?;
+        drop(turn);
+        Ok(Arc::new(Open {
+            link: Arc::new(greeted.logged_in()),
+            _place: place,
+        }))
+    }
+
+    /// Connects; where the key is unknown, asks, records the answer and connects again.
+    async fn greet(&self, hop: &Hop, under: Option<Arc<Link>>) -> Result<Greeted, AccessError> {
+        let refused = match greet(hop, self.trust.expect(hop)?, under.clone(), &self.settings).await
+        {
+            Ok(greeted) => return Ok(greeted),
+            Err(NotGreeted::Failed(error)) => return Err(error),
+            Err(NotGreeted::Key(refused)) => refused,
+        };
+        let prompts = self.settings.prompts.as_ref();
+        let question = self.trust.question(hop, &refused, prompts.is_some())?;
+        if let Some(prompts) = prompts
+            && !prompts.trust_host_key(&question).await
+        {
+            return Err(access(
+                &hop.name,
+                AccessKind::HostKey,
+                format!(
+                    "its host key {} {} was not trusted",
+                    question.algorithm, question.fingerprint
+                ),
+            ));
+        }
+        self.trust.record(hop, &refused.key)?;
+        match greet(hop, self.trust.expect(hop)?, under, &self.settings).await {
+            Ok(greeted) => Ok(greeted),
+            Err(NotGreeted::Failed(error)) => Err(error),
+            Err(NotGreeted::Key(refused)) => {
+                self.trust.question(hop, &refused, false)?;
+                Err(access(
+                    &hop.name,
+                    AccessKind::HostKey,
+                    "it shows another host key each time",
+                ))
+            }
+        }
+    }
+
+    /// Waits for a place among the open connections; an idle one makes room.
+    async fn place(&self, hop: &Hop) -> Result<OwnedSemaphorePermit, AccessError> {
+        loop {
+            if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+                return Ok(place);
+            }
+            if self.close_one_idle() {
+                continue;
+            }
+            let waited = tokio::time::timeout(
+                Duration::from_millis(50),
+                Arc::clone(&self.places).acquire_owned(),
+            );
+            match waited.await {
+                Ok(Ok(place)) => return Ok(place),
+                // Somebody may be idle by now.
+                Err(_) => {}
+                Ok(Err(error)) => {
+                    return Err(access(&hop.name, AccessKind::Local, error.to_string())
+                        .hint("this is a mistake in Foundry"));
+                }
+            }
+        }
+    }
+
+    /// Closes a connection that nobody holds. Returns whether there was one.
+    fn close_one_idle(&self) -> bool {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = attempts.iter().find_map(|(key, attempt)| {
+            let Some(Ok(open)) = attempt.peek() else {
+                return None;
+            };
+            let unused = Arc::strong_count(open) == 1 && Arc::strong_count(&open.link) == 1;
+            unused.then(|| key.clone())
+        });
+        match idle {
+            Some(key) => attempts.remove(&key).is_some(),
+            None => false,
+        }
+    }
+
+    /// Forgets a connection that turned out to be dead.
+    pub fn forget(&self, route: &Route, dead: &Arc<Open>) {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = route.key();
+        let same = attempts
+            .get(&key)
+            .and_then(|attempt| attempt.peek())
+            .is_some_and(|result| matches!(result, Ok(open) if Arc::ptr_eq(open, dead)));
+        if same {
+            attempts.remove(&key);
+        }
+    }
+
+    /// Closes all connections that nobody holds any more.
+    pub fn close(&self) {
+        self.attempts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+}

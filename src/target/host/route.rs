@@ -1,0 +1,417 @@
+//! The way to a host: itself, and the jump hosts before it. Decides whose word counts where the stack and
+//! `~/.ssh/config` both say something: the stack's. Pure; opens no connection.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::ssh_config::{SshConfig, SshOptions};
+use crate::config::{Host, Stack};
+
+/// One machine on the way.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Hop {
+    /// What people call it.
+    pub name: Arc<str>,
+    pub address: String,
+    pub port: u16,
+    pub user: String,
+    /// Key files that are named for it, first first.
+    pub identities: Vec<PathBuf>,
+    /// Its pinned key.
+    pub host_key: Option<String>,
+    /// A file of known hosts that `~/.ssh/config` names for it.
+    pub known_hosts: Option<PathBuf>,
+}
+
+impl Hop {
+    /// Returns the name that known_hosts uses: the address, with the port if it isn't 22.
+    pub fn known_as(&self) -> String {
+        known_as(&self.address, self.port)
+    }
+
+    /// Returns `user@address:port`.
+    pub fn login(&self) -> String {
+        let Self {
+            address,
+            port,
+            user,
+            ..
+        } = self;
+        if address.contains(':') {
+            format!("{user}@[{address}]:{port}")
+        } else {
+            format!("{user}@{address}:{port}")
+        }
+    }
+}
+
+/// Returns the name of an address in known_hosts.
+pub(super) fn known_as(address: &str, port: u16) -> String {
+    let address = address.to_ascii_lowercase();
+    if port == 22 {
+        address
+    } else {
+        format!("[{address}]:{port}")
+    }
+}
+
+/// All machines on the way, the target last. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Route(Vec<Hop>);
+
+impl Route {
+    pub fn target(&self) -> &Hop {
+        &self.0[self.0.len() - 1]
+    }
+
+    /// Returns the machine that this one connects to itself.
+    pub fn first(&self) -> &Hop {
+        &self.0[0]
+    }
+
+    /// Returns the way to the machine before the target, if there is one.
+    pub fn before(&self) -> Option<Self> {
+        (self.0.len() > 1).then(|| Self(self.0[..self.0.len() - 1].to_vec()))
+    }
+
+    /// Returns a name that two routes share only if one connection serves both.
+    pub fn key(&self) -> String {
+        let logins: Vec<String> = self.0.iter().map(Hop::login).collect();
+        logins.join(" > ")
+    }
+}
+
+/// Why there is no way to a host.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(super) enum RouteError {
+    #[error("its jump hosts go in a circle: {0}")]
+    Loop(String),
+    #[error("jump host `{0}` is this machine itself (`local`), which needs no jump")]
+    Local(String),
+    #[error("jump host `{0}` is neither a host of the stack nor `user@host:port`")]
+    Unreadable(String),
+    #[error("`ProxyCommand {0}` in the SSH configuration is not supported")]
+    ProxyCommand(String),
+    #[error("{0}")]
+    Config(String),
+}
+
+impl RouteError {
+    /// Returns what to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Loop(_) => "let `jump:` of one of them lead out",
+            Self::Local(_) => "remove `jump:`",
+            Self::Unreadable(_) => "write the name of a host, or `admin@bastion.example.com:22`",
+            Self::ProxyCommand(_) => "use `ProxyJump` there, or `jump:` of the host in the stack",
+            Self::Config(_) => "mend ~/.ssh/config",
+        }
+    }
+}
+
+/// Finds the way to `host`.
+pub(super) fn find(
+    stack: &Stack,
+    host: &Host,
+    ssh: &SshConfig,
+    user: &str,
+) -> Result<Route, RouteError> {
+    let mut finder = Finder {
+        stack,
+        ssh,
+        user,
+        passed: Vec::new(),
+    };
+    finder.host(host).map(Route)
+}
+
+struct Finder<'a> {
+    stack: &'a Stack,
+    ssh: &'a SshConfig,
+    user: &'a str,
+    /// Names between the target and where we are, to see circles.
+    passed: Vec<String>,
+}
+
+impl Finder<'_> {
+    fn host(&mut self, host: &Host) -> Result<Vec<Hop>, RouteError> {
+        self.pass(&host.name)?;
+        let said = self.ssh.of(&host.address).map_err(RouteError::Config)?;
+        let mut hops = match &host.jump {
+            Some(jump) => self.jump(jump)?,
+            None => self.jumps(&said)?,
+        };
+        hops.push(Hop {
+            name: Arc::clone(&host.name),
+            address: said.address.unwrap_or_else(|| host.address.clone()),
+            port: host.port.or(said.port).unwrap_or(22),
+            user: host
+                .user
+                .clone()
+                .or(said.user)
+                .unwrap_or_else(|| self.user.to_owned()),
+            identities: host
+                .identity
+                .iter()
+                .cloned()
+                .chain(said.identities)
+                .collect(),
+            host_key: host.host_key.clone(),
+            known_hosts: said.known_hosts,
+        });
+        self.passed.pop();
+        Ok(hops)
+    }
+
+    /// The way to a jump host that the stack names: one of its own hosts, or a login.
+    fn jump(&mut self, jump: &str) -> Result<Vec<Hop>, RouteError> {
+        match self.stack.hosts.iter().find(|host| &*host.name == jump) {
+            Some(host) if host.local => Err(RouteError::Local(jump.to_owned())),
+            Some(host) => self.host(host),
+            None => self.login(jump),
+        }
+    }
+
+    /// The way to something written as one would after `ssh`: `[user@]host[:port]`.
+    fn login(&mut self, login: &str) -> Result<Vec<Hop>, RouteError> {
+        self.pass(login)?;
+        let (user, name, port) =
+            parse_login(login).ok_or_else(|| RouteError::Unreadable(login.to_owned()))?;
+        let said = self.ssh.of(name).map_err(RouteError::Config)?;
+        let mut hops = self.jumps(&said)?;
+        hops.push(Hop {
+            name: name.into(),
+            address: said.address.unwrap_or_else(|| name.to_owned()),
+            port: port.or(said.port).unwrap_or(22),
+            user: user
+                .map(str::to_owned)
+                .or(said.user)
+                .unwrap_or_else(|| self.user.to_owned()),
+            identities: said.identities,
+            host_key: None,
+            known_hosts: said.known_hosts,
+        });
+        self.passed.pop();
+        Ok(hops)
+    }
+
+    /// The way that `ProxyJump` describes: the first from here, each further one from the one before.
+    fn jumps(&mut self, said: &SshOptions) -> Result<Vec<Hop>, RouteError> {
+        if let Some(command) = &said.proxy_command
+            && said.jumps.is_empty()
+        {
+            return Err(RouteError::ProxyCommand(command.clone()));
+        }
+        let mut hops = Vec::new();
+        for jump in &said.jumps {
+            let way = self.login(jump.strip_prefix("ssh://").unwrap_or(jump))?;
+            if hops.is_empty() {
+                hops = way;
+            } else {
+                hops.extend(way.into_iter().next_back());
+            }
+        }
+        Ok(hops)
+    }
+
+    fn pass(&mut self, name: &str) -> Result<(), RouteError> {
+        let again = self.passed.iter().any(|passed| passed == name);
+        self.passed.push(name.to_owned());
+        if again {
+            return Err(RouteError::Loop(self.passed.join(" → ")));
+        }
+        Ok(())
+    }
+}
+
+/// Splits `[user@]host[:port]`; the host may be an IPv6 address in brackets.
+fn parse_login(login: &str) -> Option<(Option<&str>, &str, Option<u16>)> {
+    let (user, rest) = match login.rsplit_once('@') {
+        Some((user, rest)) => (Some(user), rest),
+        None => (None, login),
+    };
+    let (name, port) = if let Some(rest) = rest.strip_prefix('[') {
+        let (name, after) = rest.split_once(']')?;
+        match after.strip_prefix(':') {
+            Some(port) => (name, Some(port)),
+            None if after.is_empty() => (name, None),
+            None => return None,
+        }
+    } else {
+        match rest.split_once(':') {
+            Some((name, port)) if !port.contains(':') => (name, Some(port)),
+            _ => (rest, None),
+        }
+    };
+    let port = match port {
+        Some(port) => Some(port.parse().ok().filter(|&port| port > 0)?),
+        None => None,
+    };
+    let sane = |text: &str| {
+        !text.is_empty() && !text.starts_with('-') && !text.contains(char::is_whitespace)
+    };
+    (sane(name) && user.is_none_or(sane)).then_some((user, name, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::config::{Source, Span};
+
+    fn host(name: &str, jump: Option<&str>) -> Host {
+        Host {
+            name: name.into(),
+            address: format!("{name}.example.com"),
+            port: None,
+            user: None,
+            identity: None,
+            jump: jump.map(str::to_owned),
+            local: false,
+            roles: Vec::new(),
+            labels: BTreeMap::new(),
+            host_key: None,
+            span: Span::default(),
+        }
+    }
+
+    fn stack(hosts: Vec<Host>) -> Stack {
+        Stack {
+            source: Arc::new(Source {
+                name: "test".into(),
+                text: String::new(),
+            }),
+            name: "test".into(),
+            domain: None,
+            hosts,
+            components: indexmap::IndexMap::new(),
+            sections: indexmap::IndexMap::new(),
+            mirrors: Vec::new(),
+        }
+    }
+
+    fn ssh(text: &str) -> SshConfig {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("config");
+        std::fs::write(&file, text).unwrap();
+        SshConfig::read(&file, home.path(), "ada").unwrap()
+    }
+
+    fn key(hosts: Vec<Host>, text: &str) -> Result<String, RouteError> {
+        let stack = stack(hosts);
+        find(&stack, &stack.hosts[0], &ssh(text), "ada").map(|route| route.key())
+    }
+
+    #[test]
+    fn the_stack_wins_over_the_ssh_configuration() {
+        let text =
+            "Host a.example.com\nHostName 10.0.0.1\nPort 2222\nUser bob\nIdentityFile /k/ssh\n";
+        assert_eq!(
+            key(vec![host("a", None)], text).unwrap(),
+            "bob@10.0.0.1:2222"
+        );
+        let mut own = host("a", None);
+        own.port = Some(22);
+        own.user = Some("root".into());
+        own.identity = Some("/k/own".into());
+        let stack = stack(vec![own]);
+        let route = find(&stack, &stack.hosts[0], &ssh(text), "ada").unwrap();
+        assert_eq!(route.key(), "root@10.0.0.1:22");
+        assert_eq!(
+            route.target().identities,
+            [PathBuf::from("/k/own"), PathBuf::from("/k/ssh")]
+        );
+        assert_eq!(
+            key(vec![host("b", None)], text).unwrap(),
+            "ada@b.example.com:22"
+        );
+    }
+
+    #[test]
+    fn jumps_nest_by_name_and_by_login() {
+        let hosts = vec![
+            host("a", Some("b")),
+            host("b", Some("root@outer.example.com:2200")),
+        ];
+        assert_eq!(
+            key(
+                hosts,
+                "Host outer.example.com\nProxyJump gate\nHost gate\nUser g\n"
+            )
+            .unwrap(),
+            "g@gate:22 > root@outer.example.com:2200 > ada@b.example.com:22 > ada@a.example.com:22"
+        );
+        assert_eq!(
+            key(vec![host("a", None)], "Host a*\nProxyJump x, y@[::1]:7\n").unwrap(),
+            "ada@x:22 > y@[::1]:7 > ada@a.example.com:22"
+        );
+    }
+
+    #[test]
+    fn circles_are_refused_and_shown() {
+        let hosts = vec![
+            host("a", Some("b")),
+            host("b", Some("c")),
+            host("c", Some("a")),
+        ];
+        assert_eq!(
+            key(hosts, "").unwrap_err().to_string(),
+            "its jump hosts go in a circle: a → b → c → a"
+        );
+        assert!(matches!(
+            key(vec![host("a", Some("a"))], ""),
+            Err(RouteError::Loop(_))
+        ));
+        assert!(matches!(
+            key(vec![host("a", None)], "Host *\nProxyJump x\n"),
+            Err(RouteError::Loop(_))
+        ));
+    }
+
+    #[test]
+    fn two_hosts_may_share_a_jump_and_a_host_may_be_one() {
+        let hosts = vec![host("a", Some("b")), host("b", None), host("c", Some("b"))];
+        assert_eq!(
+            key(hosts, "").unwrap(),
+            "ada@b.example.com:22 > ada@a.example.com:22"
+        );
+    }
+
+    #[test]
+    fn what_cannot_work_is_said() {
+        let mut local = host("b", None);
+        local.local = true;
+        assert_eq!(
+            key(vec![host("a", Some("b")), local], ""),
+            Err(RouteError::Local("b".into()))
+        );
+        assert_eq!(
+            key(vec![host("a", Some("x:y"))], ""),
+            Err(RouteError::Unreadable("x:y".into()))
+        );
+        assert_eq!(
+            key(vec![host("a", None)], "Host *\nProxyCommand nc %h %p\n"),
+            Err(RouteError::ProxyCommand("nc %h %p".into()))
+        );
+    }
+
+    #[test]
+    fn logins_are_split() {
+        for (text, wanted) in [
+            ("a", Some((None, "a", None))),
+            ("u@a:22", Some((Some("u"), "a", Some(22)))),
+            ("u@[::1]:22", Some((Some("u"), "::1", Some(22)))),
+            ("fe80::1", Some((None, "fe80::1", None))),
+            ("-oProxyCommand=x", None),
+            ("u@", None),
+            ("@a", None),
+            ("a:0", None),
+            ("a:99999", None),
+            ("[::1", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_login(text), wanted, "{text}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! A machine over SSH: finds its connection, runs commands on it, tries once more when it turns out to be dead before
+//! anything of the command was sent. Knows neither sudo nor uploads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+
+use super::error::access;
+use super::exec::{Fault, exec};
+use super::links::Links;
+use super::route::Route;
+use super::tunnel;
+use super::wire::{Stdin, Wire};
+use crate::probe::{AccessError, AccessKind, Reply};
+use crate::run::Tunnel;
+
+/// A host over SSH.
+pub(super) struct SshWire {
+    links: Arc<Links>,
+    route: Route,
+}
+
+impl SshWire {
+    pub fn new(links: Arc<Links>, route: Route) -> Self {
+        Self { links, route }
+    }
+
+    async fn run(
+        &self,
+        command: &str,
+        mut stdin: Stdin<'_>,
+        deadline: Duration,
+        reply: &mut Reply,
+    ) -> Result<(), AccessError> {
+        let host = self.host();
+        let mut again = true;
+        loop {
+            let open = self.links.get(&self.route).await?;
+            match exec(&open.link, host, command, &mut stdin, deadline, reply).await {
+                Ok(()) => return Ok(()),
+                Err(Fault::Access(error)) => return Err(error),
+                Err(Fault::NotStarted(_)) if again => {
+                    again = false;
+                    self.links.forget(&self.route, &open);
+                }
+                Err(Fault::NotStarted(why)) => {
+                    return Err(access(
+                        host,
+                        AccessKind::Lost,
+                        format!("the connection was lost: {why}"),
+                    ));
+                }
+            }
+        }
+    }
+}
+
+impl Wire for SshWire {
+    fn host(&self) -> &Arc<str> {
+        &self.route.target().name
+    }
+
+    fn user(&self) -> String {
+        self.route.target().user.clone()
+    }
+
+    fn is_root(&self) -> bool {
+        self.route.target().user == "root"
+    }
+
+    fn reach(&self) -> BoxFuture<'_, Result<(), AccessError>> {
+        Box::pin(async move { self.links.get(&self.route).await.map(drop) })
+    }
+
+    fn exec<'a>(
+        &'a self,
+        command: &'a str,
+        stdin: Stdin<'a>,
+        deadline: Duration,
+        reply: &'a mut Reply,
+    ) -> BoxFuture<'a, Result<(), AccessError>> {
+        Box::pin(self.run(command, stdin, deadline, reply))
+    }
+
+    fn forward(&self, port: u16) -> BoxFuture<'_, Result<Box<dyn Tunnel>, AccessError>> {
+        Box::pin(tunnel::open(
+            Arc::clone(&self.links),
+            self.route.clone(),
+            port,
+        ))
+    }
+}

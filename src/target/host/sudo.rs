@@ -1,0 +1,181 @@
+//! Root through sudo: without a password where that is allowed, else with one on standard input. Builds command lines and
+//! reads sudo's refusals; runs nothing.
+
+use std::fmt::Write as _;
+
+use zeroize::Zeroizing;
+
+use super::error::words;
+use crate::probe::Reply;
+use crate::secret::Secret;
+
+/// How commands become root on one machine.
+#[derive(Clone)]
+pub(super) enum Sudo {
+    /// The user is root.
+    Root,
+    /// sudo without a password; what is hoped for until sudo says otherwise.
+    Free,
+    /// sudo with this one.
+    Password(Secret<String>),
+}
+
+/// The line between the password and the program. sudo reads the password's line if it asks at all; whatever it leaves,
+/// the shell skips up to here, so that a password is never run as a command.
+const GATE: &str = "foundry";
+const SKIP: &str = r#"IFS= read -r g; [ "$g" = foundry ] || IFS= read -r g; "#;
+
+impl Sudo {
+    /// Returns the command line that runs `script` as root with `arguments`. `script` holds no single quote.
+    pub fn command(&self, script: &str, arguments: &[&str]) -> String {
+        let (prefix, skip) = match self {
+            Self::Root => ("", ""),
+            // C: the refusals below are recognised by their words.
+            Self::Free => ("env LC_ALL=C sudo -n -- ", ""),
+            // -k: ask even if an answer is still remembered, so that the password is always read.
+            Self::Password(_) => ("env LC_ALL=C sudo -k -S -p '' -- ", SKIP),
+        };
+        let mut command = format!("{prefix}sh -c '{skip}{script}'");
+        if !arguments.is_empty() {
+            command.push_str(" foundry");
+        }
+        for argument in arguments {
+            let _ = write!(command, " {}", quote(argument));
+        }
+        command
+    }
+
+    /// Returns what must come on standard input before anything else.
+    pub fn preamble(&self) -> Zeroizing<String> {
+        Zeroizing::new(match self {
+            Self::Root | Self::Free => String::new(),
+            Self::Password(password) => format!("{}\n{GATE}\n", password.expose()),
+        })
+    }
+}
+
+/// Returns `text` as one word of a shell's command line.
+pub(super) fn quote(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:=@%+,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+/// What sudo had against it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It wants a password.
+    PasswordNeeded,
+    /// It won't at all; its own words.
+    No(String),
+    /// There is no sudo.
+    Missing,
+}
+
+/// Reads sudo's refusal out of a reply; `None` when the program itself answered.
+pub(super) fn refusal(reply: &Reply) -> Option<Refusal> {
+    if !reply.stdout.is_empty() {
+        return None;
+    }
+    let said = words(&reply.stderr, 1024);
+    let line = |test: &dyn Fn(&str) -> bool| said.lines().any(|line| test(line.trim()));
+    match reply.status {
+        Some(127) if line(&|l| l.starts_with("env: ") && l.contains("sudo")) => {
+            Some(Refusal::Missing)
+        }
+        Some(1)
+            if line(&|l| {
+                l == "sudo: a password is required"
+                    || l.starts_with("sudo: a terminal is required")
+                    || l == "sudo: interactive authentication is required"
+            }) =>
+        {
+            Some(Refusal::PasswordNeeded)
+        }
+        Some(1)
+            if line(&|l| {
+                l.starts_with("sudo: ")
+                    || l.contains("is not in the sudoers file")
+                    || (l.starts_with("Sorry, user ") && l.contains("is not allowed to"))
+                    || l.contains("may not run sudo")
+            }) =>
+        {
+            Some(Refusal::No(said))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(status: i32, stdout: &str, stderr: &str) -> Reply {
+        Reply {
+            stdout: stdout.into(),
+            stderr: stderr.into(),
+            status: Some(status),
+        }
+    }
+
+    #[test]
+    fn commands() {
+        let program = r#"eval "$(cat)""#;
+        assert_eq!(Sudo::Root.command(program, &[]), r#"sh -c 'eval "$(cat)"'"#);
+        assert_eq!(
+            Sudo::Free.command(program, &[]),
+            r#"env LC_ALL=C sudo -n -- sh -c 'eval "$(cat)"'"#
+        );
+        let password = Sudo::Password(Secret::new("hunter2".to_owned()));
+        let command = password.command(program, &["a b", "it's"]);
+        assert_eq!(
+            command,
+            r#"env LC_ALL=C sudo -k -S -p '' -- sh -c 'IFS= read -r g; [ "$g" = foundry ] || IFS= read -r g; eval "$(cat)"' foundry 'a b' 'it'\''s'"#
+        );
+        assert_eq!(*password.preamble(), "hunter2\nfoundry\n");
+    }
+
+    #[test]
+    fn refusals_are_told_from_answers() {
+        for (reply, wanted) in [
+            (
+                reply(1, "", "sudo: a password is required\n"),
+                Some(Refusal::PasswordNeeded),
+            ),
+            (
+                reply(
+                    1,
+                    "",
+                    "sudo: a terminal is required to read the password; either use the -S option\nsudo: a password is required\n",
+                ),
+                Some(Refusal::PasswordNeeded),
+            ),
+            (
+                reply(1, "", "ada is not in the sudoers file.\n"),
+                Some(Refusal::No("ada is not in the sudoers file.".into())),
+            ),
+            (
+                reply(
+                    127,
+                    "",
+                    "env: \u{2018}sudo\u{2019}: No such file or directory\n",
+                ),
+                Some(Refusal::Missing),
+            ),
+            (reply(1, "x", "sudo: a password is required\n"), None),
+            (reply(1, "", "grep: no such file\n"), None),
+            (reply(0, "", "sudo: unable to resolve host x\n"), None),
+            (reply(2, "", "sudo: a password is required\n"), None),
+        ] {
+            assert_eq!(
+                refusal(&reply),
+                wanted,
+                "{:?}",
+                String::from_utf8_lossy(&reply.stderr)
+            );
+        }
+    }
+}

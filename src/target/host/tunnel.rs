@@ -1,0 +1,173 @@
+//! A port on this machine that leads to one on a host's loopback: each connection to it becomes a channel. Opens the
+//! SSH connection anew when it was lost. Knows nothing of what goes through.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use russh::ChannelOpenFailure::AdministrativelyProhibited;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::error::{Hint as _, access};
+use super::links::Links;
+use super::route::Route;
+use crate::probe::{AccessError, AccessKind};
+use crate::run::Tunnel;
+
+/// Where channels go: the host's own loopback.
+const LOOPBACK: &str = "127.0.0.1";
+
+struct SshTunnel {
+    address: SocketAddr,
+    trouble: Arc<Mutex<Option<String>>>,
+    accepting: AbortHandle,
+}
+
+impl Tunnel for SshTunnel {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl Drop for SshTunnel {
+    fn drop(&mut self) {
+        // The connections in it are children of that task and end with it.
+        self.accepting.abort();
+    }
+}
+
+/// Opens a tunnel to `port` on the target of `route`.
+pub(super) async fn open(
+    links: Arc<Links>,
+    route: Route,
+    port: u16,
+) -> Result<Box<dyn Tunnel>, AccessError> {
+    let host = Arc::clone(&route.target().name);
+    // A host that forbids forwarding is to say so now. That nothing listens yet is no reason to fail.
+    match channel(&links, &route, port).await {
+        Ok(_) | Err(Closed::Nobody(_)) => {}
+        Err(Closed::Forbidden) => {
+            return Err(
+                access(&host, AccessKind::Host, "it forbids forwarding of ports")
+                    .hint("set `AllowTcpForwarding yes` (or `local`) in its sshd_config"),
+            );
+        }
+        Err(Closed::Access(error)) => return Err(error),
+    }
+    let local = |error: std::io::Error| {
+        access(
+            &host,
+            AccessKind::Local,
+            format!("no port could be opened on this machine: {error}"),
+        )
+    };
+    let listener = TcpListener::bind((LOOPBACK, 0)).await.map_err(local)?;
+    let address = listener.local_addr().map_err(local)?;
+    let trouble = Arc::default();
+    let accepting =
+        tokio::spawn(accept(listener, links, route, port, Arc::clone(&trouble))).abort_handle();
+    Ok(Box::new(SshTunnel {
+        address,
+        trouble,
+        accepting,
+    }))
+}
+
+async fn accept(
+    listener: TcpListener,
+    links: Arc<Links>,
+    route: Route,
+    port: u16,
+    trouble: Arc<Mutex<Option<String>>>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    let (links, route) = (Arc::clone(&links), route.clone());
+                    let trouble = Arc::clone(&trouble);
+                    connections.spawn(async move {
+                        let said = pass(&links, &route, port, stream).await.err();
+                        *trouble.lock().unwrap_or_else(PoisonError::into_inner) = said;
+                    });
+                }
+                Err(error) => {
+                    // Too many open files, as a rule: wait until some connection ends.
+                    *trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// Carries one connection; the error says what the far side had against it.
+async fn pass(
+    links: &Arc<Links>,
+    route: &Route,
+    port: u16,
+    mut stream: TcpStream,
+) -> Result<(), String> {
+    let mut channel = channel(links, route, port)
+        .await
+        .map_err(|closed| match closed {
+            Closed::Forbidden => "the host forbids forwarding of ports".to_owned(),
+            Closed::Nobody(said) => format!("nothing answers on port {port} of the host: {said}"),
+            Closed::Access(error) => error.message,
+        })?
+        .into_stream();
+    // Either side may end it as it likes.
+    let _ = copy_bidirectional(&mut stream, &mut channel).await;
+    Ok(())
+}
+
+enum Closed {
+    Forbidden,
+    Nobody(String),
+    Access(AccessError),
+}
+
+async fn channel(
+    links: &Arc<Links>,
+    route: &Route,
+    port: u16,
+) -> Result<russh::Channel<russh::client::Msg>, Closed> {
+    let mut again = true;
+    loop {
+        let open = links.get(route).await.map_err(Closed::Access)?;
+        let asked =
+            open.link
+                .handle
+                .channel_open_direct_tcpip(LOOPBACK, u32::from(port), LOOPBACK, 0);
+        match asked.await {
+            Ok(channel) => return Ok(channel),
+            Err(russh::Error::ChannelOpenFailure(AdministrativelyProhibited)) => {
+                return Err(Closed::Forbidden);
+            }
+            Err(russh::Error::ChannelOpenFailure(why)) => {
+                return Err(Closed::Nobody(format!("{why:?}")));
+            }
+            Err(_) if again => {
+                again = false;
+                links.forget(route, &open);
+            }
+            Err(_) => {
+                return Err(Closed::Access(access(
+                    &route.target().name,
+                    AccessKind::Lost,
+                    format!("the connection was lost: {}", open.link.ended()),
+                )));
+            }
+        }
+    }
+}
