@@ -47,6 +47,7 @@ fn stack(hosts: Vec<Host>) -> Arc<Stack> {
         }),
         name: "test".into(),
         domain: None,
+        vip: None,
         hosts,
         components: indexmap::IndexMap::new(),
         sections: indexmap::IndexMap::new(),

@@ -36,7 +36,7 @@ pub(super) struct Login<'a> {
 
 enum Candidate {
     File(Box<Path>),
-    Agent(AgentIdentity),
+    Agent(Box<AgentIdentity>),
 }
 
 /// What became of one attempt.
@@ -114,7 +114,7 @@ impl<'a> Login<'a> {
                     .position(|identity| identity.public_key().key_data() == public.key_data())
             });
             candidates.push(match at {
-                Some(at) => Candidate::Agent(held.remove(at)),
+                Some(at) => Candidate::Agent(Box::new(held.remove(at))),
                 None => Candidate::File(file.as_path().into()),
             });
             offered.extend(public);
@@ -123,7 +123,10 @@ impl<'a> Login<'a> {
             held.iter()
                 .map(|identity| identity.public_key().into_owned()),
         );
-        candidates.extend(held.into_iter().map(Candidate::Agent));
+        candidates.extend(
+            held.into_iter()
+                .map(|identity| Candidate::Agent(Box::new(identity))),
+        );
         for file in self
             .settings
             .default_keys

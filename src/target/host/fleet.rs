@@ -34,7 +34,7 @@ impl Fleet {
     /// Returns the fleet of `stack`'s hosts. Reads nothing and connects to nothing yet.
     #[must_use]
     pub fn new(stack: Arc<Stack>, mut settings: AccessSettings) -> Self {
-        settings.prompts = settings.prompts.map(OneAtATime::new);
+        settings.prompts = settings.prompts.map(OneAtATime::over);
         Self {
             stack,
             links: Arc::new(Links::new(settings)),

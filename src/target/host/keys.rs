@@ -116,7 +116,7 @@ pub(super) fn public_half(file: &Path) -> Option<PublicKey> {
                     .clone(),
             )
         })
-        .or_else(|| PublicKey::read_openssh_file(&beside(file, ".pub")).ok())
+        .or_else(|| PublicKey::read_openssh_file(beside(file, ".pub")).ok())
 }
 
 fn beside(file: &Path, suffix: &str) -> PathBuf {

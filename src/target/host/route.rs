@@ -284,6 +284,7 @@ mod tests {
             }),
             name: "test".into(),
             domain: None,
+            vip: None,
             hosts,
             components: indexmap::IndexMap::new(),
             sections: indexmap::IndexMap::new(),

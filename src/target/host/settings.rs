@@ -148,7 +148,7 @@ pub(super) struct OneAtATime {
 }
 
 impl OneAtATime {
-    pub fn new(prompts: Arc<dyn Prompts>) -> Arc<dyn Prompts> {
+    pub fn over(prompts: Arc<dyn Prompts>) -> Arc<dyn Prompts> {
         Arc::new(Self {
             prompts,
             turn: Mutex::new(()),
