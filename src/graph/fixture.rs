@@ -42,7 +42,7 @@ pub(crate) fn graph(text: &str) -> Graph {
             ));
             continue;
         }
-        let (name, needs) = line.split_once('<').unwrap_or((line, ""));
+        let (name, needs) = line.split_once(" <").unwrap_or((line, ""));
         let name = name.trim();
         let (kind, name) = match name.rsplit_once(' ') {
             Some((kind, name)) if !name.contains(']') => (Some(kind), name),

@@ -1,5 +1,6 @@
 //! `Stack` × `Catalog` → `Graph`: steps with typed ids, labels, selection, keys, queries, export. Knows no live system.
 
+mod export;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod input;
@@ -7,6 +8,8 @@ mod key;
 mod keys;
 mod label;
 mod pattern;
+mod picture;
+mod query;
 mod select;
 mod set;
 mod step;
@@ -14,10 +17,13 @@ mod unknown;
 
 use std::sync::Arc;
 
+pub use export::{GraphJson, StepJson, dot, json, mermaid};
 pub use input::{Hole, HoleId, Input, Inputs, Part, Unfilled, fill};
 pub use key::{Fingerprints, Key, explain_key, key, shown};
 pub use keys::{Keyed, keys};
 pub use label::{Label, LabelError};
+pub use picture::Hosts;
+pub use query::{Cycle, Links};
 pub use select::{SelectError, Selection, Selector};
 pub use set::StepSet;
 pub use step::{Pool, PoolId, Step, StepId, Target};
