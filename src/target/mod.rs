@@ -1,3 +1,11 @@
 //! The adapters: each gives a `Reader` and a `Writer` for one kind of target. Decides nothing about steps.
 
+mod group;
 pub mod host;
+mod inputs;
+mod script;
+mod shared;
+mod tls;
+
+#[cfg(test)]
+mod fixture;
