@@ -1,5 +1,7 @@
 //! The adapters: each gives a `Reader` and a `Writer` for one kind of target. Decides nothing about steps.
 
+mod artifact;
+mod crypto;
 mod group;
 pub mod host;
 mod inputs;

@@ -1,7 +1,7 @@
 # Puts $text into $path, root's alone, with its final mode from the start.
 directory=$(dirname -- "$path")
-[ -d "$directory" ] || mkdir -p -m 0700 -- "$directory"
 umask 077
+mkdir -p -- "$directory"
 new=$(mktemp -- "$directory/.foundry.XXXXXXXX")
 trap 'rm -f -- "$new"' EXIT
 printf '%s' "$text" >"$new"

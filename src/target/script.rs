@@ -31,6 +31,12 @@ impl Script {
         Self { text, deadline }
     }
 
+    /// Returns the whole of it, which may hold secrets.
+    #[cfg(test)]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Runs it and returns what it printed; a status other than 0 is an error with the script's own words.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 # Puts a certificate and its key in place, each with its final mode from the start. Empty texts: only owner and modes.
 put() {
     directory=$(dirname -- "$1")
-    [ -d "$directory" ] || mkdir -p -m 0755 -- "$directory"
+    mkdir -p -- "$directory"
     if [ -n "$3" ]; then
         new=$(mktemp -- "$directory/.foundry.XXXXXXXX")
         printf '%s' "$3" >"$new"

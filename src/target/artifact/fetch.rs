@@ -1,0 +1,282 @@
+//! Downloads on the machine that Foundry runs on, into the cache: once per digest, resumed, verified. Knows no host.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use sha2::{Digest as _, Sha256};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::Mutex;
+
+/// One lock a digest, so that many hosts that wait for the same file make one download.
+static UNDER_WAY: LazyLock<Mutex<HashMap<String, Arc<Mutex<()>>>>> = LazyLock::new(Mutex::default);
+
+/// Why a download on this machine failed.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// It could not be had.
+    #[error("{url}: {message}")]
+    Unreachable {
+        /// Address.
+        url: String,
+        /// In the other side's words.
+        message: String,
+    },
+    /// It is another file.
+    #[error("{url} has sha256 {found}, wanted {wanted}: nothing was installed")]
+    Digest {
+        /// Address.
+        url: String,
+        /// What it has.
+        found: String,
+        /// What it should have.
+        wanted: String,
+    },
+    /// Trouble with a file here.
+    #[error("{path}: {error}")]
+    Local {
+        /// The file.
+        path: String,
+        /// What the system says.
+        error: std::io::Error,
+    },
+}
+
+/// Returns the text at an address (`https:`, `http:` or `file:`).
+///
+/// # Errors
+/// When it can't be had.
+pub async fn text(url: &str) -> Result<String, FetchError> {
+    if let Some(path) = url.strip_prefix("file://") {
+        return tokio::fs::read_to_string(path)
+            .await
+            .map_err(|error| local(Path::new(path), error));
+    }
+    let response = get(url, 0).await?;
+    response
+        .text()
+        .await
+        .map_err(|error| unreachable(url, &error))
+}
+
+/// Returns a local file with the content of `url`, verified: the file itself for `file:`, else one in the cache.
+///
+/// # Errors
+/// When it can't be had, or has another digest.
+pub async fn file(url: &str, sha256: &str) -> Result<PathBuf, FetchError> {
+    let lock = UNDER_WAY
+        .lock()
+        .await
+        .entry(sha256.to_owned())
+        .or_default()
+        .clone();
+    let _one_at_a_time = lock.lock().await;
+    if let Some(path) = url.strip_prefix("file://") {
+        let path = PathBuf::from(path);
+        return verify(url, &path, sha256).await.map(|()| path);
+    }
+    let folder = cache();
+    tokio::fs::create_dir_all(&folder)
+        .await
+        .map_err(|error| local(&folder, error))?;
+    let done = folder.join(sha256);
+    if tokio::fs::try_exists(&done).await.unwrap_or(false)
+        && verify(url, &done, sha256).await.is_ok()
+    {
+        return Ok(done);
+    }
+    let part = folder.join(format!("{sha256}.part"));
+    download(url, &part).await?;
+    if let Err(error) = verify(url, &part, sha256).await {
+        // What was resumed may have been the beginning of something else.
+        let _ = tokio::fs::remove_file(&part).await;
+        return Err(error);
+    }
+    tokio::fs::rename(&part, &done)
+        .await
+        .map_err(|error| local(&done, error))?;
+    Ok(done)
+}
+
+async fn download(url: &str, part: &Path) -> Result<(), FetchError> {
+    let have = tokio::fs::metadata(part).await.map_or(0, |meta| meta.len());
+    let response = match get(url, have).await {
+        // Nothing beyond what is there, or no resuming: begin anew.
+        Err(_) if have > 0 => get(url, 0).await?,
+        other => other?,
+    };
+    let resumed = response.status() == reqwest::StatusCode::PARTIAL_CONTENT;
+    let mut file = tokio::fs::OpenOptions::new()
+        .create(true)
+        .write(true)
+        .append(resumed)
+        .truncate(!resumed)
+        .open(part)
+        .await
+        .map_err(|error| local(part, error))?;
+    let mut body = response.bytes_stream();
+    while let Some(piece) = body.next().await {
+        let piece = piece.map_err(|error| unreachable(url, &error))?;
+        file.write_all(&piece)
+            .await
+            .map_err(|error| local(part, error))?;
+    }
+    file.sync_all().await.map_err(|error| local(part, error))
+}
+
+async fn get(url: &str, from: u64) -> Result<reqwest::Response, FetchError> {
+    crate::target::crypto::init();
+    let client = reqwest::Client::builder()
+        .connect_timeout(Duration::from_secs(10))
+        .read_timeout(Duration::from_secs(30))
+        .user_agent("foundry")
+        .build()
+        .map_err(|error| unreachable(url, &error))?;
+    let mut request = client.get(url);
+    if from > 0 {
+        request = request.header("Range", format!("bytes={from}-"));
+    }
+    request
+        .send()
+        .await
+        .and_then(reqwest::Response::error_for_status)
+        .map_err(|error| unreachable(url, &error))
+}
+
+async fn verify(url: &str, path: &Path, wanted: &str) -> Result<(), FetchError> {
+    let mut file = tokio::fs::File::open(path)
+        .await
+        .map_err(|error| local(path, error))?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let read = file
+            .read(&mut buffer)
+            .await
+            .map_err(|error| local(path, error))?;
+        if read == 0 {
+            break;
+        }
+        hash.update(&buffer[..read]);
+    }
+    let found = hex::encode(hash.finalize());
+    if found == wanted {
+        return Ok(());
+    }
+    Err(FetchError::Digest {
+        url: url.to_owned(),
+        found,
+        wanted: wanted.to_owned(),
+    })
+}
+
+/// Returns where downloads are kept between runs: `$XDG_CACHE_HOME/foundry/artifacts`.
+fn cache() -> PathBuf {
+    let base = std::env::var_os("XDG_CACHE_HOME")
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
+        .or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
+        .unwrap_or_else(std::env::temp_dir);
+    base.join("foundry/artifacts")
+}
+
+fn local(path: &Path, error: std::io::Error) -> FetchError {
+    FetchError::Local {
+        path: path.display().to_string(),
+        error,
+    }
+}
+
+/// Words an HTTP client's error with its causes, which it keeps to itself.
+fn unreachable(url: &str, error: &reqwest::Error) -> FetchError {
+    let mut message = match error.status() {
+        Some(status) => {
+            return FetchError::Unreachable {
+                url: url.to_owned(),
+                message: format!("answers {status}"),
+            };
+        }
+        None => error.to_string(),
+    };
+    let mut cause = std::error::Error::source(error);
+    while let Some(deeper) = cause {
+        message = deeper.to_string();
+        cause = deeper.source();
+    }
+    FetchError::Unreachable {
+        url: url.to_owned(),
+        message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wiremock::matchers::{header, method};
+    use wiremock::{Mock, MockServer, ResponseTemplate};
+
+    use super::*;
+
+    const TEXT: &[u8] = b"the whole of it";
+
+    fn digest() -> String {
+        hex::encode(Sha256::digest(TEXT))
+    }
+
+    #[tokio::test]
+    async fn a_download_cut_off_is_resumed() {
+        let server = MockServer::start().await;
+        Mock::given(method("GET"))
+            .and(header("Range", "bytes=4-"))
+            .respond_with(ResponseTemplate::new(206).set_body_bytes(&TEXT[4..]))
+            .expect(1)
+            .mount(&server)
+            .await;
+        let folder = tempfile::tempdir().unwrap();
+        let part = folder.path().join("part");
+        std::fs::write(&part, &TEXT[..4]).unwrap();
+        download(&server.uri(), &part).await.unwrap();
+        assert_eq!(std::fs::read(&part).unwrap(), TEXT);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_can_not_resume_sends_it_all_again() {
+        let server = MockServer::start().await;
+        Mock::given(method("GET"))
+            .respond_with(ResponseTemplate::new(200).set_body_bytes(TEXT))
+            .mount(&server)
+            .await;
+        let folder = tempfile::tempdir().unwrap();
+        let part = folder.path().join("part");
+        std::fs::write(&part, b"something else that is longer").unwrap();
+        download(&server.uri(), &part).await.unwrap();
+        assert_eq!(std::fs::read(&part).unwrap(), TEXT);
+    }
+
+    #[tokio::test]
+    async fn another_digest_is_an_error_that_names_both() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tool");
+        std::fs::write(&path, TEXT).unwrap();
+        let url = format!("file://{}", path.display());
+        assert_eq!(file(&url, &digest()).await.unwrap(), path);
+        let wanted = "0".repeat(64);
+        let error = file(&url, &wanted).await.unwrap_err().to_string();
+        assert!(
+            error.contains(&digest()) && error.contains(&wanted),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_an_error_is_told_with_its_status() {
+        let server = MockServer::start().await;
+        Mock::given(method("GET"))
+            .respond_with(ResponseTemplate::new(404))
+            .mount(&server)
+            .await;
+        let error = text(&server.uri()).await.unwrap_err().to_string();
+        assert!(error.contains("404"), "{error}");
+    }
+}
