@@ -166,6 +166,12 @@ pub trait Keeper: Send + Sync {
     /// When it is not safe (no terminal and no file named, disk full): the caller must not throw its copy away.
     fn hand_over<'a>(&'a self, kept: &'a Safekeeping) -> BoxFuture<'a, Result<(), String>>;
 
+    /// Asks the person for a secret; `what` names it. `None` when there is nobody to ask.
+    ///
+    /// # Errors
+    /// When asking went wrong.
+    fn ask<'a>(&'a self, what: &'a str) -> BoxFuture<'a, Result<Option<Secret<String>>, String>>;
+
     /// Stores a credential of Foundry's own under `name`.
     ///
     /// # Errors

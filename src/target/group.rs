@@ -20,14 +20,6 @@ pub struct Agreed {
     pub without: Vec<String>,
 }
 
-impl Agreed {
-    /// Returns whether any host has it.
-    #[must_use]
-    pub fn exists(&self) -> bool {
-        self.value.is_some()
-    }
-}
-
 /// A host's name and its facts.
 pub type Answer<'a> = (&'a str, &'a Facts);
 

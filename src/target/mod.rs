@@ -1,6 +1,8 @@
 //! The adapters: each gives a `Reader` and a `Writer` for one kind of target. Decides nothing about steps.
 
+mod actions;
 mod artifact;
+pub mod bao;
 mod crypto;
 mod group;
 pub mod host;
@@ -11,3 +13,5 @@ mod tls;
 
 #[cfg(test)]
 mod fixture;
+
+pub use actions::{action, actions};

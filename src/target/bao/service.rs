@@ -1,0 +1,95 @@
+//! The adapter for steps on `service:bao`: all of a round's questions over one connection, one list call a kind. Does not
+//! bring OpenBAO up.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::future::{BoxFuture, join_all};
+use vaultrs::api::sys::responses::MountResponse;
+
+use super::client::{BaoError, Client};
+use super::session::Sessions;
+use super::steps::{health, kv, mount, policy};
+use crate::probe::{Asked, Facts, Fault, ServiceReader};
+use crate::run::{ActionContext, ServiceWriter, StepError};
+use crate::target::inputs::wrong;
+
+/// Observes and changes OpenBAO.
+pub struct BaoService {
+    sessions: Arc<Sessions>,
+}
+
+/// What a round of questions shares.
+struct Round {
+    client: Arc<Client>,
+    mounts: Result<HashMap<String, MountResponse>, BaoError>,
+}
+
+impl BaoService {
+    /// Makes the adapter over the one connection.
+    #[must_use]
+    pub fn new(sessions: Arc<Sessions>) -> Self {
+        Self { sessions }
+    }
+
+    async fn round(&self, asked: &[Asked<'_>]) -> Result<Round, BaoError> {
+        let hosts = asked.first().map_or(&[][..], |asked| asked.hosts);
+        let client = self.sessions.active(hosts).await?;
+        let mounts = if asked.iter().any(|asked| asked.action == mount::ACTION) {
+            vaultrs::sys::mount::list(client.api())
+                .await
+                .map_err(BaoError::from)
+        } else {
+            Ok(HashMap::new())
+        };
+        Ok(Round { client, mounts })
+    }
+
+    async fn answer(&self, round: &Round, asked: &Asked<'_>) -> Result<Facts, Fault> {
+        let client = &round.client;
+        match asked.action {
+            mount::ACTION => {
+                mount::facts(asked.inputs, round.mounts.as_ref().map_err(Clone::clone)?)
+            }
+            policy::ACTION => policy::facts(client, asked.inputs).await,
+            kv::ACTION => kv::facts(client, asked.inputs).await,
+            health::ACTION => health::facts(&self.sessions, client, asked.hosts).await,
+            other => Err(Fault {
+                message: format!("OpenBAO's adapter knows no action `{other}`"),
+                not_yet: false,
+            }),
+        }
+    }
+}
+
+impl ServiceReader for BaoService {
+    fn observe<'a>(&'a self, asked: &'a [Asked<'a>]) -> BoxFuture<'a, Vec<Result<Facts, Fault>>> {
+        Box::pin(async move {
+            match self.round(asked).await {
+                Ok(round) => join_all(asked.iter().map(|asked| self.answer(&round, asked))).await,
+                Err(error) => asked.iter().map(|_| Err(error.clone().into())).collect(),
+            }
+        })
+    }
+}
+
+impl ServiceWriter for BaoService {
+    fn apply<'a>(
+        &'a self,
+        action: &'a str,
+        context: &'a ActionContext<'a>,
+    ) -> BoxFuture<'a, Result<(), StepError>> {
+        Box::pin(async move {
+            let client = self.sessions.active(context.hosts).await?;
+            match action {
+                mount::ACTION => mount::apply(&client, context.inputs).await,
+                policy::ACTION => policy::apply(&client, context.inputs).await,
+                kv::ACTION => kv::apply(&client, context.inputs).await,
+                health::ACTION => health::wait(&self.sessions, &client, context).await,
+                other => Err(wrong(format!(
+                    "OpenBAO's adapter knows no action `{other}`"
+                ))),
+            }
+        })
+    }
+}
