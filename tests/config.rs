@@ -441,7 +441,7 @@ storage:
       ╰────
      help: rename one of them: all but letters and digits becomes `_` there
 
-     error: `${secret:foundry/truenas}` is no secret reference: it has no key; write `${secret:path/to/secret:key}`
+     error: `${secret:foundry/truenas}` is no secret reference: it has no key, as `path/to/secret:key` has
       ╭─[stack.yaml:7:12]
     6 │ storage:
     7 │   api_key: ${secret:foundry/truenas}

@@ -2,8 +2,14 @@
 
 mod masker;
 mod reference;
+mod resolver;
+mod store;
 mod value;
+mod vars;
 
 pub use masker::{Masker, REDACTED};
 pub use reference::{BadReference, STACK_NAMESPACE, SecretRef, references, scope};
+pub use resolver::{Resolution, ResolveError, Resolver, SecretSource};
+pub use store::{SecretFields, SecretStore, StoreError};
 pub use value::Secret;
+pub use vars::{BadVars, Vars};

@@ -46,7 +46,7 @@ impl SecretRef {
     pub fn parse(text: &str, namespace: &str) -> Result<Self, &'static str> {
         let (path, key) = text
             .rsplit_once(':')
-            .ok_or("it has no key; write `${secret:path/to/secret:key}`")?;
+            .ok_or("it has no key, as `path/to/secret:key` has")?;
         if !is_word(key) {
             return Err("its key wants letters, digits, `.`, `_` and `-`");
         }
@@ -80,6 +80,20 @@ impl fmt::Display for SecretRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{OPENING}{}:{}}}", self.path, self.key)
     }
+}
+
+/// Splits `path:key` and checks both.
+pub(super) fn split_name(text: &str) -> Result<(&str, &str), &'static str> {
+    let (path, key) = text
+        .rsplit_once(':')
+        .ok_or("it has no key, as `path/to/secret:key` has")?;
+    if !is_word(key) {
+        return Err("its key wants letters, digits, `.`, `_` and `-`");
+    }
+    if !path.split('/').all(is_word) {
+        return Err("its path wants words of letters, digits, `.`, `_` and `-` between slashes");
+    }
+    Ok((path, key))
 }
 
 /// Returns `path` within `namespace`.
@@ -224,7 +238,7 @@ mod tests {
             said.push('\n');
         }
         insta::assert_snapshot!(said, @r"
-        `${secret:foundry/x}` is no secret reference: it has no key; write `${secret:path/to/secret:key}`
+        `${secret:foundry/x}` is no secret reference: it has no key, as `path/to/secret:key` has
         `${secret:foundry/x:}` is no secret reference: its key wants letters, digits, `.`, `_` and `-`
         `${secret::key}` is no secret reference: its path wants words of letters, digits, `.`, `_` and `-` between slashes
         `${secret:a//b:key}` is no secret reference: its path wants words of letters, digits, `.`, `_` and `-` between slashes
