@@ -5,6 +5,8 @@
 
 mod closing;
 mod driver;
+#[cfg(test)]
+mod fixture;
 mod lines;
 mod live;
 mod log;
@@ -13,6 +15,8 @@ mod picture;
 mod plain;
 mod record;
 mod screen;
+#[cfg(test)]
+mod tests;
 mod words;
 
 pub use closing::{closing, failures};

@@ -29,7 +29,7 @@ pub fn screen(picture: &Picture, now_ms: u64, width: usize, paint: Paint) -> Str
         .min(width / 2);
     for (label, running) in picture.running.iter().take(SHOWN) {
         let time = words::span(now_ms.saturating_sub(running.since));
-        let label = truncate_str(label, column, "…");
+        let label = shorten(label, column);
         let says = running.says.as_deref().unwrap_or_default();
         lines.push(format!(
             "  {label:column$}  {}  {}",
@@ -77,7 +77,7 @@ fn headline(picture: &Picture, now_ms: u64, paint: Paint) -> String {
     let trouble = counts.failed + counts.unreachable + counts.blocked;
     let bar = bar(counts.ended() - trouble, trouble, picture.total(), paint);
     let mut line = format!(
-        "{bar}  {}",
+        "{bar}  {}  {time}",
         paint.strong(&format!("{}/{}", counts.ended(), picture.total()))
     );
     let _ = write!(line, "  {} running", picture.running.len());
@@ -101,7 +101,21 @@ fn headline(picture: &Picture, now_ms: u64, paint: Paint) -> String {
     } else {
         Ok(())
     };
-    format!("{line}  {time}")
+    line
+}
+
+/// Cuts out of the middle what is too long: components stand at a label's beginning, hosts at its end.
+fn shorten(label: &str, width: usize) -> String {
+    let length = label.chars().count();
+    if length <= width || width < 3 {
+        return label.chars().take(width).collect();
+    }
+    let head = (width - 1) / 2;
+    let tail = width - 1 - head;
+    let mut short: String = label.chars().take(head).collect();
+    short.push('…');
+    short.extend(label.chars().skip(length - tail));
+    short
 }
 
 /// Returns a bar of `done` and `trouble` out of `total`.
