@@ -80,7 +80,9 @@ fn headline(picture: &Picture, now_ms: u64, paint: Paint) -> String {
         "{bar}  {}  {time}",
         paint.strong(&format!("{}/{}", counts.ended(), picture.total()))
     );
-    let _ = write!(line, "  {} running", picture.running.len());
+    if !picture.running.is_empty() {
+        let _ = write!(line, "  {} running", picture.running.len());
+    }
     for (state, paint_it) in [
         (Final::Ran, Paint::good as fn(Paint, &str) -> String),
         (Final::Failed, Paint::bad),
