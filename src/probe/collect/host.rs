@@ -1,0 +1,67 @@
+//! What every batch tells of the host itself, read by the shell as far as it can. Knows no step.
+
+use crate::probe::fact::{Fault, HostFacts};
+use crate::probe::frame::Frames;
+
+use super::package;
+use super::wants::fault;
+
+/// Appends the questions of the host itself; returns how many processes that starts. With `packages`, the package
+/// collector answers for the architecture.
+pub fn render(out: &mut String, packages: bool) -> u32 {
+    out.push_str(
+        "__v() { __w=; IFS= read -r __w <\"$2\" && printf '%s %s\\n' \"$1\" \"$__w\"; }\n\
+         __o host\n\
+         __v kernel /proc/sys/kernel/osrelease\n\
+         __v boot /proc/sys/kernel/random/boot_id\n\
+         while IFS= read -r __w; do printf 'os %s\\n' \"$__w\"; done </etc/os-release\n\
+         date '+clock %s'\n",
+    );
+    if !packages {
+        out.push_str(
+            "if command -v dpkg >/dev/null; then printf 'arch '; dpkg --print-architecture; \
+             else printf 'machine '; uname -m; fi\n",
+        );
+    }
+    out.push_str("__c host\n");
+    if packages { 1 } else { 2 }
+}
+
+pub(super) fn read(frames: &Frames) -> Result<HostFacts, Fault> {
+    let section = frames.section("host")?;
+    let out = String::from_utf8_lossy(section.done("date", &[])?);
+    let mut facts = HostFacts { processes: frames.end.unwrap_or_default(), ..HostFacts::default() };
+    let unquote = |text: &str| text.trim_matches(['"', '\'']).to_owned();
+    for line in out.lines() {
+        match line.split_once(' ') {
+            Some(("kernel", text)) => text.clone_into(&mut facts.kernel),
+            Some(("boot", text)) => text.clone_into(&mut facts.boot_id),
+            Some(("clock", text)) => facts.clock = text.parse().unwrap_or_default(),
+            Some(("arch", text)) => text.clone_into(&mut facts.arch),
+            Some(("machine", text)) => facts.arch = debian(text).to_owned(),
+            Some(("os", text)) => match text.split_once('=') {
+                Some(("ID", id)) => facts.os = unquote(id),
+                Some(("VERSION_CODENAME", name)) => facts.codename = unquote(name),
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+    if facts.arch.is_empty() {
+        facts.arch = package::read(frames).ok().and_then(|installed| installed.native).unwrap_or_default();
+    }
+    if facts.arch.is_empty() || facts.kernel.is_empty() || facts.clock == 0 {
+        let said = section.err.trim();
+        return Err(fault(format!("the host says neither what it is nor what time: {said}")));
+    }
+    Ok(facts)
+}
+
+/// Debian's word for what `uname -m` says.
+fn debian(machine: &str) -> &str {
+    match machine {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}

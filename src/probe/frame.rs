@@ -1,0 +1,213 @@
+//! Frames: how the parts of one program's output are told apart. A frame mark holds a random word that nothing on the
+//! host can know, so that no tool's output can pass for one. Does not know what stands inside a frame.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use super::fact::Fault;
+use super::reader::Reply;
+
+/// The random word that marks the frames of one program. Letters and digits only.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Nonce(String);
+
+impl Nonce {
+    /// Makes the nonce of 16 random bytes that the caller drew.
+    #[must_use]
+    pub fn new(random: [u8; 16]) -> Self {
+        Self(hex::encode(random))
+    }
+
+    pub(super) fn word(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Appends the shell functions that write frames: `__o NAME` opens one, `__c NAME` closes it with the status in
+/// `$__s`, `__e COUNT` ends the program. Marks go to standard output and standard error alike.
+pub(super) fn prelude(out: &mut String, nonce: &Nonce) {
+    let _ = write!(
+        out,
+        "LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n\
+         export LC_ALL PATH\n\
+         unset POSIXLY_CORRECT ENV LANGUAGE GREP_OPTIONS\n\
+         umask 022\n\
+         cd /\n\
+         __m() {{ printf '\\n%s %s\\n' {nonce} \"$*\"; printf '\\n%s %s\\n' {nonce} \"$*\" >&2; }}\n\
+         __o() {{ __s=0; __m o \"$1\"; }}\n\
+         __c() {{ __m c \"$1\" \"$__s\"; }}\n\
+         __e() {{ __m e \"$1\"; }}\n",
+        nonce = nonce.0
+    );
+}
+
+/// What stands in one frame.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Section {
+    /// Standard output, byte for byte.
+    pub out: Vec<u8>,
+    /// Standard error.
+    pub err: String,
+    /// Exit status of the last command in it that failed, 0 if none; `None` when the answer ends inside the frame.
+    pub status: Option<i32>,
+}
+
+impl Section {
+    /// Returns the output if the command ended well or with one of `fine`.
+    ///
+    /// # Errors
+    /// When it is cut short, the tool is missing, or it ended otherwise.
+    pub fn done(&self, tool: &str, fine: &[i32]) -> Result<&[u8], Fault> {
+        let said = self.err.trim();
+        let fault = |message, not_yet| Err(Fault { message, not_yet });
+        match self.status {
+            Some(status) if status == 0 || fine.contains(&status) => Ok(&self.out),
+            Some(127) => fault(format!("`{tool}` is not there: {said}"), true),
+            Some(status) => fault(format!("`{tool}` ended with status {status}: {said}"), false),
+            None => fault(format!("the answer ends inside that of `{tool}`: {said}"), false),
+        }
+    }
+}
+
+/// All frames of one reply.
+#[derive(Debug, Clone, Default)]
+pub struct Frames {
+    sections: HashMap<String, Section>,
+    /// What the program counted, if it came to its end.
+    pub end: Option<u32>,
+    /// What stands outside of all frames on standard error: words of sudo, of the shell itself.
+    pub stray: String,
+}
+
+impl Frames {
+    /// Takes a reply apart.
+    #[must_use]
+    pub fn read(nonce: &Nonce, reply: &Reply) -> Self {
+        let mut frames = Self::default();
+        for mark in marks(nonce, &reply.stdout) {
+            match mark.words.as_slice() {
+                ["o", name] => {
+                    let section = frames.sections.entry((*name).to_owned()).or_default();
+                    section.out.extend_from_slice(mark.body);
+                }
+                ["c", name, status] => {
+                    if let Some(section) = frames.sections.get_mut(*name) {
+                        section.status = status.parse().ok();
+                    }
+                }
+                ["e", count] => frames.end = count.parse().ok(),
+                _ => {}
+            }
+        }
+        let mut stray = Vec::new();
+        for mark in marks(nonce, &reply.stderr) {
+            match mark.words.as_slice() {
+                ["o", name] => {
+                    let section = frames.sections.entry((*name).to_owned()).or_default();
+                    section.err.push_str(&String::from_utf8_lossy(mark.body));
+                }
+                _ => stray.extend_from_slice(mark.body),
+            }
+        }
+        frames.stray = String::from_utf8_lossy(&stray).trim().to_owned();
+        frames
+    }
+
+    /// Returns the frame of this name.
+    ///
+    /// # Errors
+    /// When the program did not come that far.
+    pub fn section(&self, name: &str) -> Result<&Section, Fault> {
+        self.sections.get(name).ok_or_else(|| Fault {
+            message: if self.stray.is_empty() {
+                "the answer was cut short".to_owned()
+            } else {
+                format!("the answer was cut short: {}", self.stray)
+            },
+            not_yet: false,
+        })
+    }
+}
+
+/// A mark and what follows it up to the next one.
+struct Mark<'a> {
+    words: Vec<&'a str>,
+    body: &'a [u8],
+}
+
+/// Cuts a stream at its marks. What stands before the first one comes as a mark without words.
+fn marks<'a>(nonce: &Nonce, stream: &'a [u8]) -> Vec<Mark<'a>> {
+    let needle = format!("\n{} ", nonce.0).into_bytes();
+    let mut found = Vec::new();
+    let mut words = Vec::new();
+    let mut start = 0;
+    let mut from = 0;
+    while let Some(at) = find(stream, &needle, from) {
+        let head = at + needle.len();
+        let Some(length) = stream[head..].iter().position(|byte| *byte == b'\n') else {
+            break;
+        };
+        let body = &stream[start..at];
+        let line = std::str::from_utf8(&stream[head..head + length]).unwrap_or_default();
+        found.push(Mark { words: std::mem::take(&mut words), body });
+        words = line.split(' ').collect();
+        start = head + length + 1;
+        from = start;
+    }
+    let body = stream.get(start..).unwrap_or_default();
+    found.push(Mark { words, body });
+    found
+}
+
+fn find(haystack: &[u8], needle: &[u8], from: usize) -> Option<usize> {
+    let (&first, rest) = needle.split_first()?;
+    let mut at = from;
+    while at + needle.len() <= haystack.len() {
+        let step = haystack[at..].iter().position(|byte| *byte == first)?;
+        at += step;
+        if haystack.get(at + 1..at + needle.len()) == Some(rest) {
+            return Some(at);
+        }
+        at += 1;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(stdout: &str, stderr: &str) -> (Nonce, Reply) {
+        let nonce = Nonce::new([7; 16]);
+        let fill = |text: &str| text.replace("N", nonce.word()).into_bytes();
+        let reply = Reply { stdout: fill(stdout), stderr: fill(stderr), status: Some(0) };
+        (nonce, reply)
+    }
+
+    #[test]
+    fn bodies_keep_every_byte() {
+        let (nonce, reply) = reply("motd\n\nN o a\nx\n\n\nN c a 3\n\nN o b\n\nN c b 0\n\nN e 9\n", "");
+        let frames = Frames::read(&nonce, &reply);
+        let a = frames.section("a").unwrap();
+        assert_eq!((a.out.as_slice(), a.status), (b"x\n\n".as_slice(), Some(3)));
+        assert_eq!(frames.section("b").unwrap().out, b"");
+        assert_eq!(frames.end, Some(9));
+        assert!(frames.section("c").is_err());
+    }
+
+    #[test]
+    fn a_cut_answer_is_a_fault_and_names_the_words_said() {
+        let (nonce, reply) = reply("\nN o a\nhalf", "sh: oops\n\nN o a\nbad\n");
+        let frames = Frames::read(&nonce, &reply);
+        let fault = frames.section("a").unwrap().done("stat", &[]).unwrap_err();
+        assert_eq!(fault.message, "the answer ends inside that of `stat`: bad");
+        let fault = frames.section("b").unwrap_err();
+        assert_eq!(fault.message, "the answer was cut short: sh: oops");
+    }
+
+    #[test]
+    fn garbage_forges_nothing() {
+        let (nonce, reply) = reply("\nN o a\nc a 0\n0707 c a 0\n N c a 5\nx\nNN c a 5\n", "");
+        assert_eq!(Frames::read(&nonce, &reply).section("a").unwrap().status, None);
+    }
+}
