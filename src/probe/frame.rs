@@ -30,7 +30,7 @@ pub(super) fn prelude(out: &mut String, nonce: &Nonce) {
         out,
         "LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n\
          export LC_ALL PATH\n\
-         unset POSIXLY_CORRECT ENV LANGUAGE GREP_OPTIONS\n\
+         unset POSIXLY_CORRECT ENV LANGUAGE GREP_OPTIONS IFS\n\
          umask 022\n\
          cd /\n\
          __m() {{ printf '\\n%s %s\\n' {nonce} \"$*\"; printf '\\n%s %s\\n' {nonce} \"$*\" >&2; }}\n\
@@ -63,8 +63,14 @@ impl Section {
         match self.status {
             Some(status) if status == 0 || fine.contains(&status) => Ok(&self.out),
             Some(127) => fault(format!("`{tool}` is not there: {said}"), true),
-            Some(status) => fault(format!("`{tool}` ended with status {status}: {said}"), false),
-            None => fault(format!("the answer ends inside that of `{tool}`: {said}"), false),
+            Some(status) => fault(
+                format!("`{tool}` ended with status {status}: {said}"),
+                false,
+            ),
+            None => fault(
+                format!("the answer ends inside that of `{tool}`: {said}"),
+                false,
+            ),
         }
     }
 }
@@ -149,7 +155,10 @@ fn marks<'a>(nonce: &Nonce, stream: &'a [u8]) -> Vec<Mark<'a>> {
         };
         let body = &stream[start..at];
         let line = std::str::from_utf8(&stream[head..head + length]).unwrap_or_default();
-        found.push(Mark { words: std::mem::take(&mut words), body });
+        found.push(Mark {
+            words: std::mem::take(&mut words),
+            body,
+        });
         words = line.split(' ').collect();
         start = head + length + 1;
         from = start;
@@ -180,13 +189,20 @@ mod tests {
     fn reply(stdout: &str, stderr: &str) -> (Nonce, Reply) {
         let nonce = Nonce::new([7; 16]);
         let fill = |text: &str| text.replace("N", nonce.word()).into_bytes();
-        let reply = Reply { stdout: fill(stdout), stderr: fill(stderr), status: Some(0) };
+        let reply = Reply {
+            stdout: fill(stdout),
+            stderr: fill(stderr),
+            status: Some(0),
+        };
         (nonce, reply)
     }
 
     #[test]
     fn bodies_keep_every_byte() {
-        let (nonce, reply) = reply("motd\n\nN o a\nx\n\n\nN c a 3\n\nN o b\n\nN c b 0\n\nN e 9\n", "");
+        let (nonce, reply) = reply(
+            "motd\n\nN o a\nx\n\n\nN c a 3\n\nN o b\n\nN c b 0\n\nN e 9\n",
+            "",
+        );
         let frames = Frames::read(&nonce, &reply);
         let a = frames.section("a").unwrap();
         assert_eq!((a.out.as_slice(), a.status), (b"x\n\n".as_slice(), Some(3)));
@@ -208,6 +224,9 @@ mod tests {
     #[test]
     fn garbage_forges_nothing() {
         let (nonce, reply) = reply("\nN o a\nc a 0\n0707 c a 0\n N c a 5\nx\nNN c a 5\n", "");
-        assert_eq!(Frames::read(&nonce, &reply).section("a").unwrap().status, None);
+        assert_eq!(
+            Frames::read(&nonce, &reply).section("a").unwrap().status,
+            None
+        );
     }
 }

@@ -1,9 +1,26 @@
 //! The probes of one target → one batch → facts. Decides nothing.
 
+mod ask;
+mod batch;
+mod collect;
 mod fact;
+mod fill;
+mod frame;
+mod mask;
 mod reader;
+mod script;
+mod shell;
+mod stamp;
 
+pub use ask::{Actions, NotAsked, ask};
+pub use batch::{Answer, Ask, Batch};
 pub use fact::{Fact, Facts, Fault, HostFacts, Question, Seen, Stamp};
+pub use fill::{Filled, Known};
+pub use frame::Nonce;
+pub use mask::Mask;
 pub use reader::{
     AccessError, AccessKind, ActionProbe, Asked, Program, Reader, Readers, Reply, ServiceReader,
 };
+pub use script::ProbeScript;
+pub use shell::{ShellError, quote};
+pub use stamp::{stamp_path, stamps_folder};

@@ -132,9 +132,7 @@ pub fn assign_into(out: &mut String, name: &str, value: &Value) -> Result<(), Sh
 /// Returns whether a script may have a variable of this name: lower case, so that it is none of the shell's own.
 fn is_variable(name: &str) -> bool {
     let mut bytes = name.bytes();
-    bytes
-        .next()
-        .is_some_and(|first| first.is_ascii_lowercase())
+    bytes.next().is_some_and(|first| first.is_ascii_lowercase())
         && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
@@ -153,11 +151,7 @@ pub fn uses(script: &str, name: &str) -> bool {
 ///
 /// # Errors
 /// When one of them can't be handed over.
-pub fn assign_used_into(
-    out: &mut String,
-    script: &str,
-    values: &Values,
-) -> Result<(), ShellError> {
+pub fn assign_used_into(out: &mut String, script: &str, values: &Values) -> Result<(), ShellError> {
     for (name, value) in values {
         if uses(script, name) {
             assign_into(out, name, value)?;
@@ -212,14 +206,22 @@ mod tests {
         }
         let nul = Value::Text("a\0b".to_owned());
         assert_eq!(
-            assign_into(&mut out, "content", &nul).unwrap_err().to_string(),
+            assign_into(&mut out, "content", &nul)
+                .unwrap_err()
+                .to_string(),
             "input `content` holds a NUL byte, which no shell can hold"
         );
     }
 
     #[test]
     fn uses_finds_each_form() {
-        for script in ["echo $path", "echo \"${path}\"", "${path:-x}", "${#path}", "$path/x"] {
+        for script in [
+            "echo $path",
+            "echo \"${path}\"",
+            "${path:-x}",
+            "${#path}",
+            "$path/x",
+        ] {
             assert!(uses(script, "path"), "{script}");
         }
         for script in ["echo path", "echo $paths", "echo ${path_x}", "echo $xpath"] {

@@ -65,7 +65,10 @@ pub(super) fn render(wants: &Wants, out: &mut String) -> Result<u32, ShellError>
 /// Splits lines of colons. Status 2 is a name that there isn't.
 fn rows(frames: &Frames, name: &str) -> Result<Vec<Vec<String>>, Fault> {
     let out = String::from_utf8_lossy(frames.section(name)?.done("getent", &[2])?).into_owned();
-    Ok(out.lines().map(|line| line.split(':').map(str::to_owned).collect()).collect())
+    Ok(out
+        .lines()
+        .map(|line| line.split(':').map(str::to_owned).collect())
+        .collect())
 }
 
 pub(super) fn read_users(frames: &Frames) -> Result<HashMap<String, User>, Fault> {
@@ -73,7 +76,15 @@ pub(super) fn read_users(frames: &Frames) -> Result<HashMap<String, User>, Fault
     for row in rows(frames, "passwd")? {
         let [name, _, uid, gid, _, home, shell] = <[String; 7]>::try_from(row)
             .map_err(|row| fault(format!("`getent passwd` said {:?}", row.join(":"))))?;
-        users.insert(name, User { uid, gid, home, shell });
+        users.insert(
+            name,
+            User {
+                uid,
+                gid,
+                home,
+                shell,
+            },
+        );
     }
     Ok(users)
 }
@@ -83,8 +94,11 @@ pub(super) fn read_groups(frames: &Frames) -> Result<HashMap<String, Group>, Fau
     for row in rows(frames, "group")? {
         let [name, _, gid, members] = <[String; 4]>::try_from(row)
             .map_err(|row| fault(format!("`getent group` said {:?}", row.join(":"))))?;
-        let mut members: Vec<String> =
-            members.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        let mut members: Vec<String> = members
+            .split(',')
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect();
         members.sort();
         groups.insert(name, Group { gid, members });
     }

@@ -90,7 +90,10 @@ pub(super) fn facts(found: &Found, subject: &Value) -> Result<Plain, Fault> {
         Some(text) => text.clone(),
         None if stat.kind() != "file" => return Err(fault(format!("{path} is no regular file"))),
         None if stat.size > LIMIT => {
-            return Err(fault(format!("{path} holds {} bytes, more than {LIMIT}", stat.size)));
+            return Err(fault(format!(
+                "{path} holds {} bytes, more than {LIMIT}",
+                stat.size
+            )));
         }
         None if stat.size == 0 => String::new(),
         None => return Err(fault(format!("{path} could not be read"))),

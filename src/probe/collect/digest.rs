@@ -50,7 +50,10 @@ pub(super) fn render(wants: &Wants, out: &mut String) -> Result<u32, ShellError>
 pub(super) fn read(asked: &IndexSet<String>, frames: &Frames) -> PathAnswers<String> {
     paths::answers(asked, frames, "digest", "sha256sum", |out| {
         let mut found = HashMap::new();
-        for record in out.split(|byte| *byte == 0).filter(|record| !record.is_empty()) {
+        for record in out
+            .split(|byte| *byte == 0)
+            .filter(|record| !record.is_empty())
+        {
             let record = String::from_utf8_lossy(record);
             let (word, path) = record
                 .split_once("  ")
@@ -67,5 +70,8 @@ pub(super) fn read(asked: &IndexSet<String>, frames: &Frames) -> PathAnswers<Str
 
 pub(super) fn facts(found: &Found, subject: &Value) -> Result<Plain, Fault> {
     let digest = of(&found.digest, &path_of(subject)?)?;
-    Ok(vec![("sha256", digest.map_or(ABSENT, String::as_str).to_owned())])
+    Ok(vec![(
+        "sha256",
+        digest.map_or(ABSENT, String::as_str).to_owned(),
+    )])
 }

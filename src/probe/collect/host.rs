@@ -30,7 +30,10 @@ pub fn render(out: &mut String, packages: bool) -> u32 {
 pub(super) fn read(frames: &Frames) -> Result<HostFacts, Fault> {
     let section = frames.section("host")?;
     let out = String::from_utf8_lossy(section.done("date", &[])?);
-    let mut facts = HostFacts { processes: frames.end.unwrap_or_default(), ..HostFacts::default() };
+    let mut facts = HostFacts {
+        processes: frames.end.unwrap_or_default(),
+        ..HostFacts::default()
+    };
     let unquote = |text: &str| text.trim_matches(['"', '\'']).to_owned();
     for line in out.lines() {
         match line.split_once(' ') {
@@ -48,11 +51,16 @@ pub(super) fn read(frames: &Frames) -> Result<HostFacts, Fault> {
         }
     }
     if facts.arch.is_empty() {
-        facts.arch = package::read(frames).ok().and_then(|installed| installed.native).unwrap_or_default();
+        facts.arch = package::read(frames)
+            .ok()
+            .and_then(|installed| installed.native)
+            .unwrap_or_default();
     }
     if facts.arch.is_empty() || facts.kernel.is_empty() || facts.clock == 0 {
         let said = section.err.trim();
-        return Err(fault(format!("the host says neither what it is nor what time: {said}")));
+        return Err(fault(format!(
+            "the host says neither what it is nor what time: {said}"
+        )));
     }
     Ok(facts)
 }

@@ -24,11 +24,23 @@ fn key(subject: &Value) -> Result<String, String> {
     if !key.bytes().all(fine) || key.split(['.', '/']).any(str::is_empty) {
         return Err(format!("is {key:?}, which is no kernel setting"));
     }
-    let slash_first = key.find(['.', '/']).is_some_and(|at| key[at..].starts_with('/'));
+    let slash_first = key
+        .find(['.', '/'])
+        .is_some_and(|at| key[at..].starts_with('/'));
     let path = if slash_first {
         key
     } else {
-        key.chars().map(|c| if c == '.' { '/' } else if c == '/' { '.' } else { c }).collect()
+        key.chars()
+            .map(|c| {
+                if c == '.' {
+                    '/'
+                } else if c == '/' {
+                    '.'
+                } else {
+                    c
+                }
+            })
+            .collect()
     };
     Ok(format!("/proc/sys/{path}"))
 }
@@ -41,7 +53,10 @@ pub(super) fn want_module(wants: &mut Wants, subject: &Value) -> Result<(), Stri
 /// The kernel spells modules with underscores.
 fn module(subject: &Value) -> Result<String, String> {
     let name = text(subject)?;
-    if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
+    if name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    {
         Ok(name.replace('-', "_"))
     } else {
         Err(format!("is {name:?}, which is no module's name"))
@@ -115,13 +130,18 @@ pub(super) fn read_modules(frames: &Frames) -> Result<HashMap<String, bool>, Fau
 /// Blanks between numbers are single spaces, whatever the kernel prints.
 pub(super) fn sysctl_facts(found: &Found, subject: &Value) -> Result<Plain, Fault> {
     let value = of(&found.sysctls, &key(subject).map_err(fault)?)?;
-    Ok(vec![("value", value.map_or(ABSENT, String::as_str).to_owned())])
+    Ok(vec![(
+        "value",
+        value.map_or(ABSENT, String::as_str).to_owned(),
+    )])
 }
 
 pub(super) fn module_facts(found: &Found, subject: &Value) -> Result<Plain, Fault> {
     asked(subject)?;
     let name = module(subject).map_err(fault)?;
     let modules = found.modules.as_ref().map_err(Clone::clone)?;
-    let loaded = modules.get(&name).ok_or_else(|| fault(format!("nothing was said of {name}")))?;
+    let loaded = modules
+        .get(&name)
+        .ok_or_else(|| fault(format!("nothing was said of {name}")))?;
     Ok(vec![("loaded", yes(*loaded))])
 }

@@ -83,14 +83,20 @@ pub(super) fn read(asked: usize, frames: &Frames) -> Result<Vec<Result<bool, Fau
     if answers.len() == asked {
         Ok(answers)
     } else {
-        Err(fault(format!("`awk` was asked for {asked} lines and answered {}", answers.len())))
+        Err(fault(format!(
+            "`awk` was asked for {asked} lines and answered {}",
+            answers.len()
+        )))
     }
 }
 
 pub(super) fn facts(found: &Found, value: &Value) -> Result<Plain, Fault> {
     let wanted = subject(value).map_err(fault)?;
     let answers = found.lines.as_ref().map_err(Clone::clone)?;
-    let answer = found.line_numbers.get_index_of(&wanted).and_then(|index| answers.get(index));
+    let answer = found
+        .line_numbers
+        .get_index_of(&wanted)
+        .and_then(|index| answers.get(index));
     match answer {
         Some(Ok(present)) => Ok(vec![("present", yes(*present))]),
         Some(Err(said)) => Err(fault(format!("{}: {said}", wanted.0))),

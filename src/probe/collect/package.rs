@@ -36,7 +36,9 @@ pub(super) fn want(wants: &mut Wants, subject: &Value) -> Result<(), String> {
 /// Debian policy 5.6.1, with an architecture after a colon. No patterns.
 fn is_name(name: &str) -> bool {
     let word = |text: &str| {
-        text.bytes().next().is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit())
+        text.bytes()
+            .next()
+            .is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit())
             && text.bytes().all(|byte| {
                 byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte)
             })
@@ -66,7 +68,8 @@ pub(super) fn read(frames: &Frames) -> Result<Installed, Fault> {
     let section = frames.section("package")?;
     // Status 1 is a name that dpkg has never heard of, which it says on standard error.
     let out = String::from_utf8_lossy(section.done("dpkg-query", &[1])?);
-    let unheard = |line: &str| line.contains("no packages found matching") || line.trim().is_empty();
+    let unheard =
+        |line: &str| line.contains("no packages found matching") || line.trim().is_empty();
     if let Some(line) = section.err.lines().find(|line| !unheard(line)) {
         return Err(fault(format!("`dpkg-query`: {line}")));
     }
@@ -80,11 +83,18 @@ pub(super) fn read(frames: &Frames) -> Result<Installed, Fault> {
             installed.native = Some(arch.to_owned());
         }
         if state == "installed" {
-            installed.versions.insert(format!("{name}:{arch}"), version.to_owned());
+            installed
+                .versions
+                .insert(format!("{name}:{arch}"), version.to_owned());
             // The host's own architecture comes first when a package is there for several.
-            let native = installed.native.as_deref().is_none_or(|native| native == arch);
+            let native = installed
+                .native
+                .as_deref()
+                .is_none_or(|native| native == arch);
             if native || arch == "all" || !installed.versions.contains_key(name) {
-                installed.versions.insert(name.to_owned(), version.to_owned());
+                installed
+                    .versions
+                    .insert(name.to_owned(), version.to_owned());
             }
         }
     }
@@ -95,7 +105,10 @@ pub(super) fn facts(found: &Found, subject: &Value) -> Result<Plain, Fault> {
     let installed = found.packages.as_ref().map_err(Clone::clone)?;
     let Value::List(items) = subject else {
         let version = installed.versions.get(&asked(subject)?);
-        return Ok(vec![("version", version.map_or(ABSENT, String::as_str).to_owned())]);
+        return Ok(vec![(
+            "version",
+            version.map_or(ABSENT, String::as_str).to_owned(),
+        )]);
     };
     let mut missing = Vec::new();
     for item in items {

@@ -26,7 +26,11 @@ pub(super) fn path(subject: &Value) -> Result<String, String> {
     if path.len() > 4095 {
         return Err("is longer than a path can be".to_owned());
     }
-    Ok(if path.starts_with('/') { path } else { format!("./{path}") })
+    Ok(if path.starts_with('/') {
+        path
+    } else {
+        format!("./{path}")
+    })
 }
 
 /// Appends `command` with as many of `arguments` as fit, as often as needed, each with its status kept; returns how
@@ -79,7 +83,10 @@ pub(super) fn answers<T>(
         Err(fault) => return all(asked, &fault),
     };
     let complaints = Complaints::read(section);
-    let silent = asked.iter().filter(|path| !found.contains_key(*path)).count();
+    let silent = asked
+        .iter()
+        .filter(|path| !found.contains_key(*path))
+        .count();
     let all_gone = complaints.gone.len() == silent;
     asked
         .iter()
@@ -95,7 +102,10 @@ pub(super) fn answers<T>(
 }
 
 fn all<T>(asked: &IndexSet<String>, fault: &Fault) -> PathAnswers<T> {
-    asked.iter().map(|path| (path.clone(), Err(fault.clone()))).collect()
+    asked
+        .iter()
+        .map(|path| (path.clone(), Err(fault.clone())))
+        .collect()
 }
 
 /// Lines of standard error: of paths that are not there, and others.
@@ -121,7 +131,10 @@ impl<'a> Complaints<'a> {
         match mention(&self.others, path) {
             Some(line) => (*line).to_owned(),
             None if self.others.is_empty() => format!("`{tool}` said nothing of {path}"),
-            None => format!("`{tool}` said nothing of {path}: {}", self.others.join("; ")),
+            None => format!(
+                "`{tool}` said nothing of {path}: {}",
+                self.others.join("; ")
+            ),
         }
     }
 }
@@ -129,8 +142,11 @@ impl<'a> Complaints<'a> {
 /// Returns the line that ends in the path, quoted or not, and the reason.
 fn mention<'a, 'b>(lines: &'b [&'a str], path: &str) -> Option<&'b &'a str> {
     lines.iter().find(|line| {
-        let Some((head, _)) = line.rsplit_once(": ") else { return false };
+        let Some((head, _)) = line.rsplit_once(": ") else {
+            return false;
+        };
         let head = head.trim_end_matches(['\'', '"']);
-        head.strip_suffix(path).is_some_and(|rest| rest.ends_with([' ', '\'', '"']))
+        head.strip_suffix(path)
+            .is_some_and(|rest| rest.ends_with([' ', '\'', '"']))
     })
 }

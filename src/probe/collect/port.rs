@@ -44,7 +44,9 @@ pub(super) fn render(wants: &Wants, out: &mut String) -> u32 {
 pub(super) fn read(frames: &Frames) -> Result<Vec<Listener>, Fault> {
     let out = String::from_utf8_lossy(frames.section("port")?.done("awk", &[])?);
     out.lines()
-        .map(|line| address(line).ok_or_else(|| fault(format!("the kernel lists address {line:?}"))))
+        .map(|line| {
+            address(line).ok_or_else(|| fault(format!("the kernel lists address {line:?}")))
+        })
         .collect()
 }
 

@@ -64,10 +64,22 @@ pub(super) fn read(asked: &IndexSet<String>, frames: &Frames, section: &str) -> 
                 return Ok(found);
             };
             let mut next = || fields.next().ok_or_else(|| fault("`stat` was cut short"));
-            let (mode, uid, gid, user, group, size, mtime, link) =
-                (next()?, next()?, next()?, next()?, next()?, next()?, next()?, next()?);
+            let (mode, uid, gid, user, group, size, mtime, link) = (
+                next()?,
+                next()?,
+                next()?,
+                next()?,
+                next()?,
+                next()?,
+                next()?,
+                next()?,
+            );
             let known = |name: &str, number: &str| {
-                if name == "UNKNOWN" { number.to_owned() } else { name.to_owned() }
+                if name == "UNKNOWN" {
+                    number.to_owned()
+                } else {
+                    name.to_owned()
+                }
             };
             let stat = (|| {
                 Some(Stat {
@@ -75,7 +87,10 @@ pub(super) fn read(asked: &IndexSet<String>, frames: &Frames, section: &str) -> 
                     owner: format!("{}:{}", known(&user, &uid), known(&group, &gid)),
                     size: size.parse().ok()?,
                     mtime: nanoseconds(&mtime)?,
-                    link: link.strip_prefix(&format!("{name} -> ")).unwrap_or_default().to_owned(),
+                    link: link
+                        .strip_prefix(&format!("{name} -> "))
+                        .unwrap_or_default()
+                        .to_owned(),
                 })
             })();
             let stat = stat.ok_or_else(|| fault(format!("`stat` of {name} can't be read")))?;
@@ -92,7 +107,14 @@ fn nanoseconds(text: &str) -> Option<i128> {
     }
     let whole: i128 = seconds.parse().ok()?;
     let fraction: i128 = fraction.parse().ok()?;
-    Some(whole * 1_000_000_000 + if seconds.starts_with('-') { -fraction } else { fraction })
+    Some(
+        whole * 1_000_000_000
+            + if seconds.starts_with('-') {
+                -fraction
+            } else {
+                fraction
+            },
+    )
 }
 
 pub(super) fn facts(found: &Found, subject: &Value) -> Result<Plain, Fault> {
@@ -101,7 +123,11 @@ pub(super) fn facts(found: &Found, subject: &Value) -> Result<Plain, Fault> {
     let Some(stat) = of(&found.stat, &path)? else {
         return Ok(names.map(|name| (name, ABSENT.to_owned())).into());
     };
-    let link = if stat.link.is_empty() { ABSENT } else { &stat.link };
+    let link = if stat.link.is_empty() {
+        ABSENT
+    } else {
+        &stat.link
+    };
     let values = [
         stat.kind().to_owned(),
         format!("{:04o}", stat.mode & 0o7777),

@@ -21,8 +21,17 @@ const PROPERTIES: &str = "Id,Names,LoadState,UnitFileState,ActiveState,SubState,
                           ExecMainStartTimestamp,InactiveExitTimestamp";
 
 const SUFFIXES: [&str; 11] = [
-    ".service", ".socket", ".timer", ".target", ".mount", ".automount", ".path", ".slice", ".scope",
-    ".swap", ".device",
+    ".service",
+    ".socket",
+    ".timer",
+    ".target",
+    ".mount",
+    ".automount",
+    ".path",
+    ".slice",
+    ".scope",
+    ".swap",
+    ".device",
 ];
 
 pub(super) fn want(wants: &mut Wants, subject: &Value) -> Result<(), String> {
@@ -49,7 +58,11 @@ fn unit(subject: &Value) -> Result<String, String> {
         return Err(format!("names {name:?}, which is no unit's name"));
     }
     let full = SUFFIXES.iter().any(|suffix| name.ends_with(suffix));
-    Ok(if full { name } else { format!("{name}.service") })
+    Ok(if full {
+        name
+    } else {
+        format!("{name}.service")
+    })
 }
 
 fn watched(subject: &Value) -> Result<Vec<String>, String> {
@@ -81,21 +94,29 @@ pub(super) fn read(asked: &IndexSet<String>, frames: &Frames) -> Result<Units, F
         .filter(|block| !block.trim().is_empty())
         .map(|block| {
             let pairs = block.lines().filter_map(|line| line.split_once('='));
-            pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+            pairs
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect()
         })
         .collect();
     // One block per unit, in the order asked; the names prove it.
     if blocks.len() != asked.len() {
         let (asked, found) = (asked.len(), blocks.len());
-        return Err(fault(format!("`systemctl` was asked for {asked} units and answered {found}")));
+        return Err(fault(format!(
+            "`systemctl` was asked for {asked} units and answered {found}"
+        )));
     }
     let mut units = HashMap::new();
     for (name, block) in asked.iter().zip(blocks) {
         let is = |property: &str| {
-            block.get(property).is_some_and(|names| names.split(' ').any(|one| one == name))
+            block
+                .get(property)
+                .is_some_and(|names| names.split(' ').any(|one| one == name))
         };
         if !is("Id") && !is("Names") {
-            return Err(fault(format!("`systemctl` answered for another unit than {name}")));
+            return Err(fault(format!(
+                "`systemctl` answered for another unit than {name}"
+            )));
         }
         units.insert(name.clone(), block);
     }
@@ -104,7 +125,9 @@ pub(super) fn read(asked: &IndexSet<String>, frames: &Frames) -> Result<Units, F
 
 fn of_unit<'a>(found: &'a Found, name: &str) -> Result<&'a HashMap<String, String>, Fault> {
     let units = found.units.as_ref().map_err(Clone::clone)?;
-    units.get(name).ok_or_else(|| fault(format!("{name} was not asked for")))
+    units
+        .get(name)
+        .ok_or_else(|| fault(format!("{name} was not asked for")))
 }
 
 pub(super) fn facts(found: &Found, subject: &Value) -> Result<Plain, Fault> {
@@ -113,7 +136,11 @@ pub(super) fn facts(found: &Found, subject: &Value) -> Result<Plain, Fault> {
     let get = |name: &str| block.get(name).map_or("", String::as_str);
     let gone = get("LoadState") == "not-found";
     let or_absent = |value: &str, absent: bool| {
-        if absent || value.is_empty() { ABSENT.to_owned() } else { value.to_owned() }
+        if absent || value.is_empty() {
+            ABSENT.to_owned()
+        } else {
+            value.to_owned()
+        }
     };
     // A unit whose file is gone may still run.
     let off = gone && get("ActiveState") == "inactive";
@@ -136,7 +163,10 @@ fn started(block: &HashMap<String, String>) -> Result<Option<i64>, Fault> {
     let property = ["ExecMainStartTimestamp", "InactiveExitTimestamp"]
         .into_iter()
         .find_map(|name| block.get(name));
-    match property.map(|text| text.trim()).filter(|text| !text.is_empty() && *text != "n/a") {
+    match property
+        .map(|text| text.trim())
+        .filter(|text| !text.is_empty() && *text != "n/a")
+    {
         None => Ok(None),
         Some(text) => micros(text)
             .map(Some)
@@ -156,8 +186,14 @@ fn micros(text: &str) -> Option<i64> {
 pub(super) fn fresh_facts(found: &Found, subject: &Value) -> Result<Plain, Fault> {
     let name = unit(field(subject, "unit").map_err(fault)?).map_err(fault)?;
     let block = of_unit(found, &name)?;
-    if block.get("LoadState").is_some_and(|load| load == "not-found") {
-        return Ok(vec![("fresh", ABSENT.to_owned()), ("newer", ABSENT.to_owned())]);
+    if block
+        .get("LoadState")
+        .is_some_and(|load| load == "not-found")
+    {
+        return Ok(vec![
+            ("fresh", ABSENT.to_owned()),
+            ("newer", ABSENT.to_owned()),
+        ]);
     }
     let started = started(block)?;
     let mut newer = Vec::new();
@@ -185,8 +221,14 @@ mod tests {
 
     #[test]
     fn times_are_read_to_the_microsecond() {
-        assert_eq!(micros("Thu 1970-01-01 00:00:01.000002 UTC"), Some(1_000_002));
-        assert_eq!(micros("Sun 2026-11-22 20:30:11 UTC"), Some(1_795_379_411_000_000));
+        assert_eq!(
+            micros("Thu 1970-01-01 00:00:01.000002 UTC"),
+            Some(1_000_002)
+        );
+        assert_eq!(
+            micros("Sun 2026-11-22 20:30:11 UTC"),
+            Some(1_795_379_411_000_000)
+        );
         assert_eq!(micros("Sun 2026-11-22 20:30:11 CET"), None);
     }
 }

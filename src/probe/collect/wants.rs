@@ -44,7 +44,10 @@ impl Wants {
         // Lines go to their tool on standard input; everything else stands in a command line, where any user of the
         // host can read it.
         if subject.is_secret() && question.collector != Collector::Line {
-            return Err(refused(question, "is secret, and would stand in a command line"));
+            return Err(refused(
+                question,
+                "is secret, and would stand in a command line",
+            ));
         }
         let wanted = match question.collector {
             Collector::Stat => stat::want(self, subject),
@@ -66,6 +69,12 @@ impl Wants {
     /// Notes that the stamps in `folder` are to be read.
     pub fn add_stamps(&mut self, folder: &str) {
         self.stamps = Some(folder.to_owned());
+    }
+
+    /// Returns whether the package collector has a question, and so learns the architecture by the way.
+    #[must_use]
+    pub fn asks_for_packages(&self) -> bool {
+        !self.packages.is_empty()
     }
 
     /// Appends the program that asks for all of it, and returns how many processes that starts.
@@ -161,7 +170,11 @@ impl Found {
                 } else {
                     format!("{}.{name}", question.prefix)
                 };
-                let fact = if question.secret { Fact::Secret(text.into()) } else { Fact::Text(text) };
+                let fact = if question.secret {
+                    Fact::Secret(text.into())
+                } else {
+                    Fact::Text(text)
+                };
                 (name, fact)
             })
             .collect())
@@ -179,7 +192,10 @@ pub(super) fn yes(flag: bool) -> String {
 }
 
 pub(super) fn fault(message: impl Into<String>) -> Fault {
-    Fault { message: message.into(), not_yet: false }
+    Fault {
+        message: message.into(),
+        not_yet: false,
+    }
 }
 
 /// Returns the one text that `subject` is.
@@ -189,7 +205,9 @@ pub(super) fn text(subject: &Value) -> Result<String, String> {
         Value::Secret(text) if !text.expose().is_empty() => Ok(text.expose().clone()),
         Value::Int(number) => Ok(number.to_string()),
         Value::Text(_) | Value::Secret(_) => Err("is empty".to_owned()),
-        Value::Null | Value::Bool(_) | Value::List(_) | Value::Map(_) => Err("is not a text".to_owned()),
+        Value::Null | Value::Bool(_) | Value::List(_) | Value::Map(_) => {
+            Err("is not a text".to_owned())
+        }
     }
 }
 
@@ -207,13 +225,10 @@ pub(super) fn asked(subject: &Value) -> Result<String, Fault> {
 }
 
 fn refused(question: &Question, why: &str) -> Fault {
+    let collector = format!("{:?}", question.collector).to_lowercase();
     let shown = match &question.subject {
-        secret if secret.is_secret() => String::new(),
         Value::Text(text) => format!(" {text:?}"),
         _ => String::new(),
     };
-    fault(format!("the subject{shown} of the `{:?}` question {why}", question.collector).replace(
-        &format!("`{:?}`", question.collector),
-        &format!("`{}`", format!("{:?}", question.collector).to_lowercase()),
-    ))
+    fault(format!("the subject{shown} of `{collector}` {why}"))
 }

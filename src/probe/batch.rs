@@ -1,0 +1,177 @@
+//! All that the steps of one host ask → one program, and its answer → facts by step. Starts and decides nothing. Knows
+//! steps only by their place in the list, so that hosts of one kind can share it.
+
+use zeroize::Zeroizing;
+
+use super::collect::{Found, Wants, render_host};
+use super::fact::{Facts, Fault, HostFacts, Question, Stamp};
+use super::frame::{self, Frames, Nonce};
+use super::reader::{Program, Reply};
+use super::script::{self, ProbeScript};
+use super::shell::ShellError;
+use std::time::Duration;
+
+/// What one step asks of one host.
+#[derive(Clone)]
+pub struct Ask {
+    /// The step's label without its host: what scripts know as `$label`.
+    pub label: String,
+    /// Questions to collectors.
+    pub questions: Vec<Question>,
+    /// The task's probe script.
+    pub script: Option<ProbeScript>,
+    /// Where its stamp lies, below the folder.
+    pub stamp: String,
+}
+
+/// The merged program of one kind of host.
+pub struct Batch {
+    nonce: Nonce,
+    wants: Wants,
+    asks: Vec<Slot>,
+    program: Program,
+}
+
+struct Slot {
+    ask: Ask,
+    /// A question that can't be put.
+    refused: Option<Fault>,
+}
+
+/// What one host answered.
+#[derive(Debug)]
+pub struct Answer {
+    /// Facts of each step, in the order asked.
+    pub facts: Vec<Result<Facts, Fault>>,
+    /// Stamp of each step, in the order asked.
+    pub stamps: Vec<Option<Stamp>>,
+    /// What the host says of itself.
+    pub host: Result<HostFacts, Fault>,
+}
+
+/// Time for all that is not a script: connecting is not in it.
+const COLLECTORS: Duration = Duration::from_secs(60);
+
+impl Batch {
+    /// Merges `asks`. `stamps` is the folder whose stamps are read.
+    #[must_use]
+    pub fn new(asks: impl IntoIterator<Item = Ask>, stamps: Option<&str>, nonce: Nonce) -> Self {
+        let mut wants = Wants::default();
+        if let Some(folder) = stamps {
+            wants.add_stamps(folder);
+        }
+        let mut asks: Vec<Slot> = asks
+            .into_iter()
+            .map(|ask| {
+                let refused = ask
+                    .questions
+                    .iter()
+                    .find_map(|question| wants.add(question).err());
+                Slot { ask, refused }
+            })
+            .collect();
+        let mut text = Zeroizing::new(String::new());
+        if let Err(error) = render(&mut text, &wants, &asks, &nonce) {
+            // Unreachable for what `Wants::add` and `assign_into` let through; said of each step if it ever is.
+            let fault = Fault {
+                message: format!("a question {error}"),
+                not_yet: false,
+            };
+            for slot in &mut asks {
+                slot.refused.get_or_insert_with(|| fault.clone());
+            }
+        }
+        let scripts: Duration = asks
+            .iter()
+            .filter_map(|slot| slot.ask.script.as_ref())
+            .map(|script| script.timeout)
+            .sum();
+        let program = Program {
+            text: std::mem::take(&mut *text).into(),
+            deadline: COLLECTORS + scripts,
+        };
+        Self {
+            nonce,
+            wants,
+            asks,
+            program,
+        }
+    }
+
+    /// Returns the program.
+    #[must_use]
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Returns what the program says between its first line and its last, for one that begins with something else.
+    pub(super) fn body(&self) -> &str {
+        self.program.text.expose()
+    }
+
+    /// Reads the answer.
+    #[must_use]
+    pub fn read(&self, reply: &Reply) -> Answer {
+        let mut frames = Frames::read(&self.nonce, reply);
+        if frames.stray.is_empty() && frames.end.is_none() {
+            frames.stray = String::from_utf8_lossy(&reply.stderr).trim().to_owned();
+        }
+        let found = self.wants.read(&frames);
+        let folder = found.stamps.as_ref();
+        let stamp = |slot: &Slot| {
+            folder
+                .ok()
+                .and_then(|stamps| stamps.get(&slot.ask.stamp))
+                .cloned()
+        };
+        Answer {
+            facts: self
+                .asks
+                .iter()
+                .enumerate()
+                .map(|(index, slot)| slot.facts(index, &found, &frames))
+                .collect(),
+            stamps: self.asks.iter().map(stamp).collect(),
+            host: match &found.stamps {
+                Err(fault) => Err(fault.clone()),
+                Ok(_) => found.host,
+            },
+        }
+    }
+}
+
+impl Slot {
+    fn facts(&self, index: usize, found: &Found, frames: &Frames) -> Result<Facts, Fault> {
+        if let Some(fault) = &self.refused {
+            return Err(fault.clone());
+        }
+        let mut facts = Facts::new();
+        for question in &self.ask.questions {
+            facts.extend(found.facts(question)?);
+        }
+        if let Some(script) = &self.ask.script {
+            facts.extend(script::read(script, frames.section(&format!("s{index}"))?)?);
+        }
+        Ok(facts)
+    }
+}
+
+/// The shell that runs it and the `cat` that reads it are processes too.
+const SHELL: u32 = 2;
+
+fn render(out: &mut String, wants: &Wants, asks: &[Slot], nonce: &Nonce) -> Result<(), ShellError> {
+    frame::prelude(out, nonce);
+    out.push_str("__n=0\n");
+    let mut processes = SHELL + render_host(out, wants.asks_for_packages());
+    processes += wants.render(out)?;
+    let scripts = asks
+        .iter()
+        .enumerate()
+        .filter(|(_, slot)| slot.refused.is_none());
+    let scripts = scripts.filter_map(|(index, slot)| {
+        Some((index, slot.ask.label.as_str(), slot.ask.script.as_ref()?))
+    });
+    processes += script::render(scripts, out)?;
+    out.push_str(&format!("__e \"$((__n + {processes}))\"\n"));
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! Probe scripts: calling each under its own time-out, and reading the facts it prints. Does not know what they ask.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::fact::{Fact, Facts, Fault};
+use super::frame::Section;
+use super::mask::Mask;
+use super::shell::{ShellError, assign_used_into, quote_into, uses};
+use crate::catalog::Values;
+
+/// A probe script bound to its variables.
+#[derive(Clone)]
+pub struct ProbeScript {
+    /// The function's body, shared by all steps of its task.
+    text: Arc<str>,
+    /// Assignments of its variables, in sh.
+    variables: Zeroizing<String>,
+    /// When it is killed. Counts in whole seconds.
+    pub(super) timeout: Duration,
+    /// Whether what it prints is secret: it has a secret among its variables.
+    secret: bool,
+    /// What must not show up in a fault.
+    mask: Mask,
+}
+
+impl ProbeScript {
+    /// Binds `text` to those of `values` that it uses. It is killed after `timeout`, ten seconds unless given.
+    ///
+    /// # Errors
+    /// When one of them can't be a shell variable.
+    pub fn new(text: &str, values: &Values, timeout: Option<Duration>) -> Result<Self, ShellError> {
+        let mut variables = Zeroizing::new(String::new());
+        assign_used_into(&mut variables, text, values)?;
+        let secret = values
+            .iter()
+            .any(|(name, value)| value.is_secret() && uses(text, name));
+        Ok(Self {
+            text: Arc::from(text),
+            variables,
+            timeout: timeout.unwrap_or(TIMEOUT),
+            secret,
+            mask: Mask::of(values),
+        })
+    }
+}
+
+/// Time-out of a probe script that sets none.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Status that stands for a script which was killed for taking too long.
+const TOOK_TOO_LONG: i32 = -1;
+
+/// `__q INDEX SCRIPT SECONDS` runs a script in a process of its own; variables come from `__i`. One ticker for the whole
+/// program wakes the waiting shell once a second, which counts; a script that is over its time is stopped with all its
+/// descendants and killed. The ticker takes its sleep with it when it goes.
+///
+/// SIGUSR1 is 10 on all of Linux that Debian and Ubuntu run on here, so an interrupted wait ends with status 138.
+const FUNCTIONS: &str = r#"__ticks=0
+trap '__ticks=$((__ticks + 1)); __n=$((__n + 1))' USR1
+{ trap 'kill "$__z" 2>/dev/null; exit 0' TERM
+while :; do sleep 1 & __z=$!; wait "$__z"; kill -USR1 $$ 2>/dev/null || exit 0; done; } </dev/null >/dev/null 2>&1 &
+__ticker=$!
+__q() {
+__o "s$1"
+{ trap - USR1; set -eu; __i; eval "$2"; set --; __f; } </dev/null &
+__p=$!
+__ticks=0
+while :; do
+wait "$__p"; __s=$?
+[ "$__s" -eq 138 ] || break
+if [ "$__ticks" -gt "$3" ]; then __x "$__p"; wait "$__p"; __s=-1; break; fi
+done 2>/dev/null
+__c "s$1"
+}
+__x() {
+__all=$1
+kill -STOP "$1"
+while :; do
+__more=
+for __d in /proc/[0-9]*; do
+IFS= read -r __w <"$__d/stat" || continue
+__d=${__d#/proc/}
+set -- ${__w##*) }
+case " $__all " in *" $__d "*) ;; *" $2 "*) kill -STOP "$__d"; __all="$__all $__d"; __more=1 ;; esac
+done
+[ "$__more" ] || break
+done
+kill -KILL $__all
+} 2>/dev/null
+"#;
+
+/// Appends the calls of `scripts`, each as the frame `s<number>`; returns how many processes that starts, sleeps of the
+/// ticker after the first left out (the program counts those).
+pub(super) fn render<'a>(
+    scripts: impl IntoIterator<Item = (usize, &'a str, &'a ProbeScript)>,
+    out: &mut String,
+) -> Result<u32, ShellError> {
+    let mut defined = indexmap::IndexSet::new();
+    let mut processes = 0;
+    for (number, label, script) in scripts {
+        if processes == 0 {
+            out.push_str(FUNCTIONS);
+            processes += 2;
+        }
+        let (index, new) = defined.insert_full(&script.text);
+        if new {
+            // Held as text and made a function only in the process that calls it: a script that is no shell at all
+            // breaks itself and nobody else.
+            let _ = write!(out, "__p{index}=");
+            quote_into(out, &format!("__f() {{\n{}\n}}", script.text))?;
+            out.push('\n');
+        }
+        out.push_str("__i() {\nlabel=");
+        quote_into(out, label)?;
+        out.push('\n');
+        out.push_str(&script.variables);
+        let seconds = script.timeout.as_secs_f64().ceil();
+        let _ = writeln!(out, "}}\n__q {number} \"$__p{index}\" {seconds}");
+        processes += 1;
+    }
+    if processes > 0 {
+        out.push_str("kill \"$__ticker\" 2>/dev/null; wait \"$__ticker\"\ntrap '' USR1\n");
+    }
+    Ok(processes)
+}
+
+/// Reads what a script printed.
+pub(super) fn read(script: &ProbeScript, section: &Section) -> Result<Facts, Fault> {
+    let said = script.mask.hide(section.err.trim());
+    let with = |text: String| {
+        if said.is_empty() {
+            text
+        } else {
+            format!("{text}: {said}")
+        }
+    };
+    let fault = |message: String, not_yet| Err(Fault { message, not_yet });
+    match section.status {
+        Some(0) => {}
+        None => {
+            return fault(
+                with("the answer ends inside that of the probe script".to_owned()),
+                false,
+            );
+        }
+        Some(TOOK_TOO_LONG) => {
+            let seconds = script.timeout.as_secs_f64();
+            return fault(
+                with(format!("the probe script took longer than {seconds} s")),
+                true,
+            );
+        }
+        Some(status) => {
+            return fault(
+                with(format!("the probe script ended with status {status}")),
+                true,
+            );
+        }
+    }
+    let mut facts = Facts::new();
+    for line in String::from_utf8_lossy(&section.out).lines() {
+        let (name, value) = match line.split_once('=') {
+            Some((name, value)) if is_fact(name) => (name, value),
+            _ => {
+                let line = if script.secret {
+                    "[redacted]".into()
+                } else {
+                    script.mask.hide(line)
+                };
+                let line: String = line.chars().take(200).collect();
+                return fault(
+                    format!("the probe script printed {line:?}, which is no name=value"),
+                    false,
+                );
+            }
+        };
+        let fact = if script.secret {
+            Fact::Secret(value.to_owned().into())
+        } else {
+            value.into()
+        };
+        facts.insert(name.to_owned(), fact);
+    }
+    Ok(facts)
+}
+
+fn is_fact(name: &str) -> bool {
+    let fine = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'.'
+    };
+    !name.is_empty() && name.bytes().all(fine)
+}

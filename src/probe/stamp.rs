@@ -1,0 +1,170 @@
+//! Stamps: what an apply leaves on the host beside its effect, as files. Does not know what a difference means.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+
+use super::fact::{Fault, Stamp};
+use super::frame::Frames;
+use super::shell::{ShellError, quote};
+use crate::graph::Label;
+
+/// Returns the folder of a stack's stamps on a host.
+#[must_use]
+pub fn stamps_folder(stack: &str) -> String {
+    format!("/var/lib/foundry/{}/stamps", file_name(stack))
+}
+
+/// Returns the file of a step's stamp, below [`stamps_folder`]: the label without its host.
+#[must_use]
+pub fn stamp_path(label: &Label) -> String {
+    let component = file_name(&label.component);
+    let mut step = file_name(&label.step);
+    if let Some(item) = &label.item {
+        let _ = write!(step, "[{}]", file_name(item));
+    }
+    if step.len() > 200 {
+        // A file name holds 255 bytes.
+        let digest = blake3::hash(step.as_bytes()).to_hex();
+        step.truncate(160);
+        let _ = write!(step, "~{}", &digest[..32]);
+    }
+    format!("{component}/{step}")
+}
+
+/// Escapes what can't stand in a file name or would hide it.
+fn file_name(text: &str) -> String {
+    let escaped = escape(text, |byte| byte == b'/' || !byte.is_ascii());
+    match escaped.strip_prefix('.') {
+        Some(rest) => format!("%2E{rest}"),
+        None => escaped,
+    }
+}
+
+/// Percent-encodes control characters, `%` and what `also` names.
+fn escape(text: &str, also: impl Fn(u8) -> bool) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte == b'%' || byte.is_ascii_control() || also(byte) {
+            out.extend_from_slice(format!("%{byte:02X}").as_bytes());
+        } else {
+            out.push(byte);
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn unescape(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((head, tail)) = rest.split_once('%') {
+        bytes.extend_from_slice(head.as_bytes());
+        bytes.push(u8::from_str_radix(tail.get(..2)?, 16).ok()?);
+        rest = &tail[2..];
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    String::from_utf8(bytes).ok()
+}
+
+impl Stamp {
+    /// Returns the text of the file: `key <hex>`, then `input <name> <shown>` for each input.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut out = format!("key {}\n", self.key);
+        for (name, shown) in &self.inputs {
+            let _ = writeln!(out, "input {name} {}", escape(shown, |_| false));
+        }
+        out
+    }
+
+    /// Reads the text of the file; `None` if it is none (cut short, or of another making): the same as no stamp.
+    #[must_use]
+    pub fn decode(text: &str) -> Option<Self> {
+        let mut lines = text.strip_suffix('\n')?.split('\n');
+        let key = lines.next()?.strip_prefix("key ")?.to_owned();
+        let inputs = lines
+            .map(|line| {
+                let (name, shown) = line.strip_prefix("input ")?.split_once(' ')?;
+                Some((name.to_owned(), unescape(shown)?))
+            })
+            .collect::<Option<BTreeMap<_, _>>>()?;
+        Some(Self { key, inputs })
+    }
+}
+
+/// Appends the program that reads all stamps in `folder` at once.
+pub(super) fn render(folder: Option<&str>, out: &mut String) -> Result<u32, ShellError> {
+    let Some(folder) = folder else { return Ok(0) };
+    let folder = quote(folder)?;
+    let _ = write!(
+        out,
+        "__o stamps\n\
+         if [ -d {folder} ]; then __n=$((__n + 1)); grep -raHZz '' {folder} || __s=$?; fi\n\
+         __c stamps\n"
+    );
+    Ok(0)
+}
+
+/// Reads stamps by their path below `folder`. One that can't be read as a stamp is none.
+pub(super) fn read(folder: Option<&str>, frames: &Frames) -> Result<HashMap<String, Stamp>, Fault> {
+    let Some(folder) = folder else {
+        return Ok(HashMap::new());
+    };
+    let section = frames.section("stamps")?;
+    // Status 1: the folder holds no file that has anything in it.
+    let out = section.done("grep", &[1])?;
+    let mut fields = out.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+    let mut stamps = HashMap::new();
+    while let (Some(path), Some(text)) = (fields.next(), fields.next()) {
+        let below = path
+            .strip_prefix(folder)
+            .and_then(|path| path.strip_prefix('/'));
+        if let (Some(below), Some(stamp)) = (below, Stamp::decode(&text)) {
+            stamps.insert(below.to_owned(), stamp);
+        }
+    }
+    Ok(stamps)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn paths_are_flat_and_plain() {
+        let label = |item: Option<&str>| Label {
+            component: "base".into(),
+            step: "package".into(),
+            item: item.map(Into::into),
+            host: Some("a".into()),
+        };
+        assert_eq!(stamp_path(&label(None)), "base/package");
+        assert_eq!(stamp_path(&label(Some("curl"))), "base/package[curl]");
+        assert_eq!(
+            stamp_path(&label(Some("/etc/a b%"))),
+            "base/package[%2Fetc%2Fa b%25]"
+        );
+        let long = stamp_path(&label(Some(&"x".repeat(5000))));
+        assert!(long.len() < 220 && long.contains('~'), "{long}");
+        assert_eq!(stamps_folder("../x"), "/var/lib/foundry/%2E.%2Fx/stamps");
+    }
+
+    #[test]
+    fn half_a_stamp_is_none() {
+        assert_eq!(Stamp::decode(""), None);
+        assert_eq!(Stamp::decode("key ab"), None);
+        assert_eq!(Stamp::decode("key ab\ninput x"), None);
+        let stamp = Stamp::decode("key ab\ninput x a%0Ab\ninput y \n").unwrap();
+        assert_eq!(stamp.inputs["x"], "a\nb");
+        assert_eq!(stamp.inputs["y"], "");
+    }
+
+    proptest! {
+        #[test]
+        fn stamps_come_back(shown in ".{0,60}|[%\n\r\t 0-9A-F]{0,20}") {
+            let stamp = Stamp { key: "00ff".into(), inputs: BTreeMap::from([("a".to_owned(), shown)]) };
+            prop_assert_eq!(Stamp::decode(&stamp.encode()), Some(stamp));
+        }
+    }
+}
