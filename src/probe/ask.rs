@@ -39,6 +39,9 @@ pub fn ask(step: &Step, filled: &Filled, actions: &dyn Actions) -> Result<Ask, N
     let Some(task) = &step.task else {
         return Err(fault("a gathering point has no probe".to_owned()).into());
     };
+    if let Some(wrong) = &filled.wrong {
+        return Err(wrong.clone().into());
+    }
     let open = needed(task, filled);
     if !open.is_empty() {
         return Err(NotAsked::Open(open));

@@ -1,12 +1,12 @@
 //! Inputs with holes × what is known by now → values. Does not know where a known value came from.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use indexmap::IndexMap;
-use zeroize::Zeroizing;
 
+use super::fact::Fault;
 use crate::catalog::{Template, Value, Values, evaluate_over, mentions};
-use crate::graph::{Graph, Hole, HoleId, Input, Inputs, Part, StepId};
+use crate::graph::{Graph, Hole, HoleId, Inputs, StepId, Unfilled};
 use crate::secret::Secret;
 
 /// What is known of the holes of one graph.
@@ -23,6 +23,8 @@ pub struct Filled {
     pub values: Values,
     /// Inputs that are not, each with its open holes.
     pub open: IndexMap<String, Vec<HoleId>>,
+    /// What can't be filled, whatever becomes known.
+    pub wrong: Option<Fault>,
 }
 
 impl Filled {
@@ -117,82 +119,23 @@ impl Known {
     pub fn fill(&self, inputs: &Inputs) -> Filled {
         let mut filled = Filled::default();
         for (name, input) in inputs {
-            let mut open = Vec::new();
-            match self.fill_one(input, &mut open) {
-                Some(value) => {
+            match input.fill(&|hole| self.get(hole).cloned()) {
+                Ok(value) => {
                     filled.values.insert(name.clone(), value);
                 }
-                None => {
-                    filled.open.insert(name.clone(), open);
+                Err(Unfilled::Unknown(holes)) => {
+                    filled.open.insert(name.clone(), holes);
+                }
+                Err(error @ Unfilled::NotText { .. }) => {
+                    let message = format!("input `{name}`: {error}");
+                    filled.wrong = Some(Fault {
+                        message,
+                        not_yet: false,
+                    });
                 }
             }
         }
         filled
-    }
-
-    fn fill_one(&self, input: &Input, open: &mut Vec<HoleId>) -> Option<Value> {
-        match input {
-            Input::Known(value) => Some(value.clone()),
-            Input::Hole(hole) => self.hole(*hole, open),
-            Input::Text(parts) => self.fill_text(parts, open),
-            Input::List(items) => {
-                let items: Vec<_> = items.iter().map(|item| self.fill_one(item, open)).collect();
-                items.into_iter().collect::<Option<_>>().map(Value::List)
-            }
-            Input::Map(entries) => {
-                let entries: Vec<_> = entries
-                    .iter()
-                    .map(|(key, item)| Some((key.clone(), self.fill_one(item, open)?)))
-                    .collect();
-                entries
-                    .into_iter()
-                    .collect::<Option<BTreeMap<_, _>>>()
-                    .map(Value::Map)
-            }
-        }
-    }
-
-    fn hole(&self, hole: HoleId, open: &mut Vec<HoleId>) -> Option<Value> {
-        let value = self.get(hole);
-        if value.is_none() {
-            open.push(hole);
-        }
-        value.cloned()
-    }
-
-    /// One secret part makes the whole text secret. Null adds nothing; a list or map has no text, so that its hole
-    /// stays open (the catalog lets only scalars into text).
-    fn fill_text(&self, parts: &[Part], open: &mut Vec<HoleId>) -> Option<Value> {
-        let mut text = Zeroizing::new(String::new());
-        let (mut secret, mut whole) = (false, true);
-        for part in parts {
-            match part {
-                Part::Literal(literal) => text.push_str(literal),
-                Part::Hole(hole) => match self.hole(*hole, open) {
-                    None => whole = false,
-                    Some(Value::Null) => {}
-                    Some(Value::Bool(flag)) => text.push_str(if flag { "true" } else { "false" }),
-                    Some(Value::Int(number)) => text.push_str(&number.to_string()),
-                    Some(Value::Text(value)) => text.push_str(&value),
-                    Some(Value::Secret(value)) => {
-                        secret = true;
-                        text.push_str(value.expose());
-                    }
-                    Some(Value::List(_) | Value::Map(_)) => {
-                        open.push(*hole);
-                        whole = false;
-                    }
-                },
-            }
-        }
-        let text = std::mem::take(&mut *text);
-        whole.then(|| {
-            if secret {
-                Value::Secret(text.into())
-            } else {
-                Value::Text(text)
-            }
-        })
     }
 
     /// Finds the outputs that need no facts, step by step as far as they lead.

@@ -7,6 +7,7 @@ mod fact;
 mod fill;
 mod frame;
 mod mask;
+mod observed;
 mod reader;
 mod script;
 mod shell;
@@ -18,6 +19,7 @@ pub use fact::{Fact, Facts, Fault, HostFacts, Question, Seen, Stamp};
 pub use fill::{Filled, Known};
 pub use frame::Nonce;
 pub use mask::Mask;
+pub use observed::Observed;
 pub use reader::{
     AccessError, AccessKind, ActionProbe, Asked, Program, Reader, Readers, Reply, ServiceReader,
 };

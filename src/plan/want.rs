@@ -1,0 +1,122 @@
+//! What a step's facts must be, and how they differ. Does not know why, nor what comes of it.
+
+use super::shorten::{of_fact, shorten};
+use super::verdict::{Reason, Shown};
+use crate::catalog::{Task, Value, Values, evaluate_over};
+use crate::probe::{Fact, Facts, Fault};
+
+/// The wanted value of one fact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Name of the fact.
+    pub name: String,
+    /// Any of these will do.
+    any: Vec<Value>,
+    secret: bool,
+}
+
+/// Evaluates a task's expectations. What evaluates to null is not checked.
+///
+/// # Errors
+/// When one can't be evaluated, or gives what no fact can equal.
+pub fn wanted(task: &Task, values: &Values) -> Result<Vec<Wanted>, Fault> {
+    let mut all = Vec::with_capacity(task.expect.len());
+    for (name, template) in &task.expect {
+        let wrong = |why: String| Fault {
+            message: format!("the expectation of fact `{name}`: {why}"),
+            not_yet: false,
+        };
+        let (value, secret) =
+            evaluate_over(template, values, None).map_err(|e| wrong(e.to_string()))?;
+        let any = match value {
+            Value::Null => continue,
+            Value::List(items) => items,
+            one => vec![one],
+        };
+        if let Some(odd) = any
+            .iter()
+            .find(|value| matches!(value, Value::List(_) | Value::Map(_) | Value::Null))
+        {
+            let kind = match odd {
+                Value::Null => "none",
+                Value::List(_) => "a list",
+                _ => "a map",
+            };
+            return Err(wrong(format!(
+                "{kind} among the values, and facts are texts"
+            )));
+        }
+        all.push(Wanted {
+            name: name.clone(),
+            any,
+            secret,
+        });
+    }
+    Ok(all)
+}
+
+impl Wanted {
+    fn is_met_by(&self, found: &str) -> bool {
+        self.any.iter().any(|value| match value {
+            Value::Text(text) => text == found,
+            Value::Secret(text) => text.expose() == found,
+            Value::Bool(flag) => found == if *flag { "true" } else { "false" },
+            Value::Int(number) => found.parse() == Ok(*number),
+            Value::Null | Value::List(_) | Value::Map(_) => false,
+        })
+    }
+
+    fn shown(&self) -> Shown {
+        if self.secret {
+            return Shown::Redacted;
+        }
+        let words: Vec<String> = self
+            .any
+            .iter()
+            .map(|value| match value {
+                Value::Text(text) => text.clone(),
+                Value::Bool(flag) => flag.to_string(),
+                Value::Int(number) => number.to_string(),
+                Value::Secret(_) | Value::Null | Value::List(_) | Value::Map(_) => String::new(),
+            })
+            .collect();
+        Shown::Text(shorten(&words.join(" or ")))
+    }
+}
+
+/// A fact that is not as wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mismatch {
+    /// In words.
+    pub reason: Reason,
+    /// Whether there is nothing at all: the fact is `absent` or was not told.
+    pub absent: bool,
+}
+
+/// Holds facts against what is wanted, in the order of the task's expectations.
+#[must_use]
+pub fn mismatches(wanted: &[Wanted], facts: &Facts) -> Vec<Mismatch> {
+    wanted
+        .iter()
+        .filter_map(|wanted| {
+            let found = facts.get(&wanted.name);
+            if found.is_some_and(|fact| wanted.is_met_by(fact.value())) {
+                return None;
+            }
+            let shown = found.map(|fact| match fact {
+                Fact::Text(text) if text == "absent" => Shown::Text(text.clone()),
+                // Beside a secret, what was found may be a part of it or its digest.
+                _ if wanted.secret => Shown::Redacted,
+                fact => of_fact(fact),
+            });
+            Some(Mismatch {
+                reason: Reason::Fact {
+                    name: wanted.name.clone(),
+                    found: shown,
+                    wanted: wanted.shown(),
+                },
+                absent: found.is_none_or(|fact| fact.value() == "absent"),
+            })
+        })
+        .collect()
+}
