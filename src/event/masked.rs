@@ -1,10 +1,11 @@
 //! Text of unknown origin after secrets were taken out. Does not know the secrets.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
+
+use crate::secret::Masker;
 
 /// Text from a target or an error, with every secret of the run masked. Made only by handing text to a masker, so that
 /// nobody puts a host's own words into an event as they came.
@@ -13,9 +14,10 @@ use serde::{Deserialize, Serialize};
 pub struct Masked(String);
 
 impl Masked {
-    /// Masks `text` with `mask`.
-    pub fn through<'a>(text: &'a str, mask: impl FnOnce(&'a str) -> Cow<'a, str>) -> Self {
-        Self(mask(text).into_owned())
+    /// Masks `text` with what `masker` knows by now.
+    #[must_use]
+    pub fn through(masker: &Masker, text: &str) -> Self {
+        Self(masker.mask(text).into_owned())
     }
 
     /// Returns the text.

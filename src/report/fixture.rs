@@ -6,7 +6,7 @@ use crate::event::{
 };
 
 pub(super) fn masked(text: &str) -> Masked {
-    Masked::through(text, std::borrow::Cow::Borrowed)
+    Masked::through(&crate::secret::Masker::default(), text)
 }
 
 pub(super) fn at(ms: u64, what: What) -> Event {

@@ -13,7 +13,6 @@
 
 mod guard;
 mod holder;
-mod quote;
 mod script;
 
 pub use guard::{Lock, LockError, Patience, Shown, show, steal, take};

@@ -11,7 +11,7 @@ mod writer;
 pub use board::{Board, Fallen, State};
 pub use schedule::{Ended, Execute, Observe, schedule};
 pub use stop::Stop;
-pub use tell::{Masker, Sink, Tell};
+pub use tell::{Sink, Tell};
 pub use work::{Circle, LaneId, Node, Work};
 pub use writer::{
     Action, ActionContext, Keeper, Safekeeping, ServiceWriter, StepError, Tunnel, Upload, Writer,

@@ -1,17 +1,14 @@
 //! Tells what happens: stamps events with the time since the run began, masks what may hold a secret, and hands them on.
 //! Does not know who listens.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::event::{Event, Masked, RunId, RunStarted, VERSION, What};
+use crate::secret::Masker;
 
 /// Where events go. Must not wait.
 pub type Sink = Arc<dyn Fn(Event) + Send + Sync>;
-
-/// Takes secrets out of text.
-pub type Masker = Arc<dyn Fn(&str) -> String + Send + Sync>;
 
 /// The voice of one run. Clones speak for the same run.
 #[derive(Clone)]
@@ -20,14 +17,20 @@ pub struct Tell {
     command: Arc<str>,
     began: Instant,
     sink: Sink,
-    masker: Masker,
+    masker: Arc<Masker>,
 }
 
 impl Tell {
     /// Begins a run of `command` (as a person would type it) on `stack` of so many `hosts`: gives it an id and sends the
     /// first event.
     #[must_use]
-    pub fn begin(stack: &str, command: &str, hosts: usize, sink: Sink, masker: Masker) -> Self {
+    pub fn begin(
+        stack: &str,
+        command: &str,
+        hosts: usize,
+        sink: Sink,
+        masker: Arc<Masker>,
+    ) -> Self {
         let now = jiff::Timestamp::now();
         let mut salt = [0_u8; 2];
         // Without randomness two runs of the same second would only share a log's name.
@@ -79,7 +82,13 @@ impl Tell {
     /// Masks `text`.
     #[must_use]
     pub fn masked(&self, text: &str) -> Masked {
-        Masked::through(text, |text| Cow::Owned((self.masker)(text)))
+        Masked::through(&self.masker, text)
+    }
+
+    /// Returns what masks; secrets that turn up during the run are added to it.
+    #[must_use]
+    pub fn masker(&self) -> &Masker {
+        &self.masker
     }
 
     /// Returns the milliseconds since the run began.

@@ -436,7 +436,11 @@ fn hosts(stack: &Stack) -> impl Iterator<Item = HostId> + use<> {
 }
 
 fn folder(stack: &Stack) -> String {
-    format!("/var/lib/foundry/{}", stack.name)
+    // Beside the stamps.
+    let stamps = crate::probe::stamps_folder(&stack.name);
+    stamps
+        .rsplit_once('/')
+        .map_or(stamps.clone(), |(folder, _)| folder.to_owned())
 }
 
 fn token() -> String {

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use super::LEASE;
 use super::holder::{Found, Holder};
-use super::quote::{ShellError, quote};
-use crate::probe::{Program, Reply};
+use crate::probe::{Program, Reply, ShellError, quote};
 use crate::secret::Secret;
 
 /// Beyond this a host that should only touch a file is stuck.
