@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 
 use super::step::StepId;
-use crate::catalog::{Value, Values};
+use crate::catalog::Value;
 use crate::secret::{Secret, SecretRef};
 
 /// Index of a hole in [`super::Graph::holes`].
@@ -117,24 +117,6 @@ impl Input {
             }
         }
     }
-}
-
-/// Fills all inputs of a step; see [`Input::fill`].
-///
-/// # Errors
-/// As [`Input::fill`], with the unknown holes of all inputs together.
-pub fn fill(
-    inputs: &Inputs,
-    value_of: &impl Fn(HoleId) -> Option<Value>,
-) -> Result<Values, Unfilled> {
-    let mut unknown = Vec::new();
-    let mut values = Values::with_capacity(inputs.len());
-    for (name, input) in inputs {
-        if let Some(value) = collect(input.fill(value_of), &mut unknown)? {
-            values.insert(name.clone(), value);
-        }
-    }
-    known(values, unknown)
 }
 
 fn fill_text(
@@ -261,22 +243,17 @@ mod tests {
 
     #[test]
     fn every_unknown_hole_is_named_once() {
-        let inputs: Inputs = [
-            ("a".to_owned(), text(&["#9", "#8", "#9"])),
-            ("b".to_owned(), Input::Hole(HoleId(0))),
-            (
-                "c".to_owned(),
-                Input::Map(BTreeMap::from([("k".to_owned(), Input::Hole(HoleId(7)))])),
-            ),
-            ("d".to_owned(), Input::List(vec![Input::Hole(HoleId(8))])),
-        ]
-        .into_iter()
-        .collect();
+        let input = Input::List(vec![
+            text(&["#9", "#8", "#9"]),
+            Input::Hole(HoleId(0)),
+            Input::Map(BTreeMap::from([("k".to_owned(), Input::Hole(HoleId(7)))])),
+            Input::Hole(HoleId(8)),
+        ]);
         assert_eq!(
-            fill(&inputs, &values),
+            input.fill(&values),
             Err(Unfilled::Unknown(vec![HoleId(9), HoleId(8), HoleId(7)]))
         );
-        assert_eq!(inputs["a"].holes(), [HoleId(9), HoleId(8), HoleId(9)]);
+        assert_eq!(input.holes(), [9, 8, 9, 0, 7, 8].map(HoleId));
     }
 
     #[test]

@@ -18,7 +18,7 @@ mod unknown;
 use std::sync::Arc;
 
 pub use export::{GraphJson, StepJson, dot, json, mermaid};
-pub use input::{Hole, HoleId, Input, Inputs, Part, Unfilled, fill};
+pub use input::{Hole, HoleId, Input, Inputs, Part, Unfilled};
 pub use key::{Fingerprints, Key, explain_key, key, shown};
 pub use keys::{Keyed, keys};
 pub use label::{Label, LabelError};
