@@ -5,6 +5,7 @@ mod sshd;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use foundry::target::host::{
 };
 use futures::future::BoxFuture;
 use sha2::Digest as _;
-use sshd::{Sshd, eventually, until};
+use sshd::{Sshd, eventually, skip, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const H: HostId = HostId(0);
@@ -500,28 +501,107 @@ async fn fewer_sessions_than_hoped_for_are_waited_for() {
 }
 
 #[tokio::test]
-async fn many_hosts_behind_one_sshd_do_not_burst_it() {
-    let Some(sshd) = Sshd::start("MaxStartups 10:100:10") else {
+async fn many_hosts_behind_one_bastion_do_not_burst_what_is_behind_it() {
+    let (Some(bastion), Some(inner)) = (
+        Sshd::start(""),
+        // From the tenth that has not logged in, every further one is dropped.
+        Sshd::start_everywhere("MaxStartups 10:100:10"),
+    ) else {
         return;
     };
-    let hosts: Vec<Host> = (0..40)
-        .map(|n| {
-            let mut host = host(&format!("h{n}"), &sshd);
-            // The same address, but another route: through nobody, with another spelling.
-            host.address = if n % 2 == 0 {
-                "127.0.0.1".into()
-            } else {
-                "localhost".into()
-            };
-            host
-        })
-        .collect();
-    let fleet = Fleet::new(stack(hosts), settings(&sshd.path("")));
-    let all = (0..40).map(|n| fleet.reader(HostId(n)));
+    let mut hosts = vec![host("bastion", &bastion)];
+    hosts.extend((1..=40).map(|n| {
+        let mut host = host(&format!("h{n}"), &inner);
+        host.address = format!("127.0.0.{n}");
+        host.jump = Some("bastion".into());
+        host
+    }));
+    let settings = AccessSettings {
+        starts_per_second: 1000,
+        ..settings(&inner.path(""))
+    };
+    let fleet = Fleet::new(stack(hosts), settings);
+    let all = (1..=40).map(|n| fleet.reader(HostId(n)));
     for reader in futures::future::join_all(all).await {
         reader.unwrap();
     }
-    assert_eq!(fleet.connections(), 2);
+    assert_eq!(fleet.connections(), 41);
+    assert!(!inner.log().contains("drop connection"), "{}", inner.log());
+}
+
+/// A port that drops the first connections and leads to `sshd` after; returns it and how many came.
+async fn gate(sshd: &Sshd, drops: usize) -> (u16, Arc<AtomicUsize>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let behind = sshd.port;
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = count.clone();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            if counted.fetch_add(1, Ordering::SeqCst) < drops {
+                continue;
+            }
+            tokio::spawn(async move {
+                let mut on = tokio::net::TcpStream::connect(("127.0.0.1", behind))
+                    .await
+                    .unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut stream, &mut on).await;
+            });
+        }
+    });
+    (port, count)
+}
+
+#[tokio::test]
+async fn dropped_connections_are_tried_again_and_all_who_ask_wait_for_one_attempt() {
+    let Some(sshd) = Sshd::start("") else { return };
+    let (port, count) = gate(&sshd, 2).await;
+    let mut shaky = host("a", &sshd);
+    shaky.port = Some(port);
+    let stack = stack(vec![shaky]);
+    let patient = AccessSettings {
+        tries: 4,
+        ..settings(&sshd.path(""))
+    };
+    let fleet = Fleet::new(stack.clone(), patient);
+    let all = (0..10).map(|_| fleet.reader(H));
+    for reader in futures::future::join_all(all).await {
+        reader.unwrap();
+    }
+    assert_eq!((count.load(Ordering::SeqCst), fleet.connections()), (3, 1));
+
+    let (port, count) = gate(&sshd, usize::MAX).await;
+    let mut dead = host("a", &sshd);
+    dead.port = Some(port);
+    let fleet = Fleet::new(self::stack(vec![dead]), settings(&sshd.path("")));
+    let all = (0..10).map(|_| fleet.reader(H));
+    for reader in futures::future::join_all(all).await {
+        let error = reader.err().unwrap();
+        assert_eq!(error.kind, AccessKind::Unreachable);
+        assert!(error.message.contains("before saying who it is"), "{error}");
+    }
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_host_that_goes_silent_is_noticed() {
+    let Some(sshd) = Sshd::start("") else { return };
+    let settings = AccessSettings {
+        keepalive: Duration::from_millis(200),
+        keepalive_max: 2,
+        ..settings(&sshd.path(""))
+    };
+    let fleet = Fleet::new(stack(vec![host("a", &sshd)]), settings);
+    let started = sshd.path("started");
+    let text = format!("touch {}; exec sleep 600", started.display());
+    let (result, ()) = tokio::join!(run(&fleet, &text), async {
+        eventually("it runs", || started.exists()).await;
+        sshd.freeze_sessions();
+    });
+    let error = result.unwrap_err();
+    assert_eq!(error.kind, AccessKind::Lost);
+    assert!(error.message.contains("stopped answering"), "{error}");
 }
 
 fn file(sshd: &Sshd, bytes: &[u8], to: &Path) -> Upload {
@@ -541,7 +621,7 @@ async fn a_file_arrives_whole_or_not_at_all() {
     use std::os::unix::fs::PermissionsExt as _;
     let Some(sshd) = Sshd::start("") else { return };
     if sshd.user != "root" {
-        eprintln!("skipped: uploads run as root");
+        skip("uploads run as root");
         return;
     }
     let fleet = fleet(&sshd);
@@ -958,7 +1038,7 @@ async fn this_machine_needs_no_ssh() {
         span: Span::default(),
     };
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: needs root");
+        skip("needs root");
         return;
     }
     let fleet = Fleet::new(stack(vec![local]), settings(directory.path()));
@@ -1002,7 +1082,7 @@ impl User {
                 .iter()
                 .all(|tool| Path::new(tool).exists());
         if !can {
-            eprintln!("skipped: needs root, useradd, chpasswd and sudo");
+            skip("needs root, useradd, chpasswd and sudo");
             return None;
         }
         let name = format!("foundry-t{}", std::process::id());
@@ -1152,18 +1232,12 @@ async fn sudo_with_and_without_a_password() {
 
 #[tokio::test]
 async fn a_password_lets_a_key_be_installed_once() {
-    let Some(sshd) = Sshd::start("PasswordAuthentication yes\nPubkeyAuthentication no") else {
-        return;
-    };
-    let _ = sshd;
     let Some(user) = User::make("first time") else {
         return;
     };
-    // sshd takes the first of two equal options, so this one has its own configuration order.
-    let Some(sshd) = Sshd::start(&format!(
-        "Match User {}\nPasswordAuthentication yes\nAuthorizedKeysFile .ssh/authorized_keys",
-        user.name
-    )) else {
+    let Some(sshd) =
+        Sshd::start("PasswordAuthentication yes\nAuthorizedKeysFile .ssh/authorized_keys")
+    else {
         return;
     };
     user.sudo(Some("ALL=(ALL) NOPASSWD: ALL"));
@@ -1206,4 +1280,32 @@ async fn a_password_lets_a_key_be_installed_once() {
     fresh.identity = Some(file);
     let fleet = Fleet::new(stack(vec![fresh]), settings(&sshd.path("")));
     assert_eq!(out(&run(&fleet, "id -u").await.unwrap()), "0\n");
+
+    // Hosts that ask for it in another way.
+    let Some(sshd) = Sshd::start("UsePAM yes\nKbdInteractiveAuthentication yes") else {
+        return;
+    };
+    let mut asks = host("a", &sshd);
+    asks.user = Some(user.name.clone());
+    asks.identity = None;
+    for (password, taken) in [("first time", true), ("wrong", false)] {
+        let asking = AccessSettings {
+            prompts: Some(Arc::new(Person {
+                password: Some(password),
+                ..Person::default()
+            })),
+            ..settings(&sshd.path(""))
+        };
+        let result = Fleet::new(stack(vec![asks.clone()]), asking)
+            .reader(H)
+            .await;
+        match result.err() {
+            None => assert!(taken),
+            Some(error) => {
+                assert!(!taken, "{error}");
+                assert_eq!(error.kind, AccessKind::Auth);
+                assert!(error.message.contains("tried the password"), "{error}");
+            }
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use foundry::target::host::generate_key;
+use nix::sys::signal::Signal;
 
 /// A running sshd.
 pub struct Sshd {
@@ -29,9 +30,18 @@ pub fn installed() -> Option<PathBuf> {
         .map(PathBuf::from)
         .find(|path| path.exists());
     if found.is_none() {
-        eprintln!("skipped: sshd is not installed (Debian: apt-get install openssh-server)");
+        skip("sshd is not installed (Debian: apt-get install openssh-server)");
     }
     found
+}
+
+/// Says why a test does not run here.
+#[expect(
+    clippy::print_stderr,
+    reason = "whoever reads the test's output is to know"
+)]
+pub fn skip(why: &str) {
+    eprintln!("skipped: {why}");
 }
 
 /// Waits for `condition`, ten seconds at most.
@@ -61,6 +71,15 @@ pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 impl Sshd {
     /// Starts one with `extra` lines in its configuration; `None` if there is no sshd.
     pub fn start(extra: &str) -> Option<Self> {
+        Self::start_on("127.0.0.1", extra)
+    }
+
+    /// The same on all addresses of this machine: one sshd behind many.
+    pub fn start_everywhere(extra: &str) -> Option<Self> {
+        Self::start_on("0.0.0.0", extra)
+    }
+
+    fn start_on(address: &str, extra: &str) -> Option<Self> {
         let sshd = installed()?;
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
@@ -84,9 +103,9 @@ impl Sshd {
                 .unwrap()
                 .port();
             let config = format!(
-                "ListenAddress 127.0.0.1:{port}\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\n\
+                "{extra}\nListenAddress {address}:{port}\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\n\
                  PermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPidFile none\n\
-                 LogLevel VERBOSE\n{extra}\n",
+                 LogLevel VERBOSE\n",
                 at("host_key").display(),
                 at("authorized_keys").display(),
             );
@@ -132,10 +151,17 @@ impl Sshd {
         std::fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
+    /// Stops all sessions where they are, as a host that has gone silent.
+    pub fn freeze_sessions(&self) {
+        for id in descendants(self.child.id()) {
+            signal(id, Signal::SIGSTOP);
+        }
+    }
+
     /// Ends all sessions, as a crash would; it goes on listening.
     pub fn kill_sessions(&self) {
         for id in descendants(self.child.id()) {
-            kill(id);
+            signal(id, Signal::SIGKILL);
         }
     }
 }
@@ -143,7 +169,7 @@ impl Sshd {
 impl Drop for Sshd {
     fn drop(&mut self) {
         self.kill_sessions();
-        kill(self.child.id());
+        signal(self.child.id(), Signal::SIGKILL);
         let _ = self.child.wait();
     }
 }
@@ -161,9 +187,9 @@ fn write_private(path: &Path, text: &str) {
         .unwrap();
 }
 
-fn kill(id: u32) {
+fn signal(id: u32, signal: Signal) {
     let id = nix::unistd::Pid::from_raw(i32::try_from(id).unwrap());
-    let _ = nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGKILL);
+    let _ = nix::sys::signal::kill(id, signal);
 }
 
 fn descendants(id: u32) -> Vec<u32> {

@@ -1,5 +1,5 @@
-//! How fast connections start: so many a second and so many not yet logged in, per first hop. sshd drops the rest
-//! (`MaxStartups`), and so do bastions and firewalls. Knows no connection.
+//! How fast connections start: so many a second and so many not yet logged in, per first hop, and so many not yet logged
+//! in over all. sshd drops the rest (`MaxStartups`), and so do bastions and firewalls. Knows no connection.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,14 @@ use tokio::time::{Instant, sleep_until};
 pub(super) struct Starts {
     gap: Duration,
     at_once: usize,
+    all: Arc<Semaphore>,
     hops: Mutex<HashMap<String, Hop>>,
+}
+
+/// Leave to start; ends when dropped.
+pub(super) struct Turn {
+    _here: Option<OwnedSemaphorePermit>,
+    _all: Option<OwnedSemaphorePermit>,
 }
 
 struct Hop {
@@ -21,22 +28,24 @@ struct Hop {
 }
 
 impl Starts {
-    pub fn new(per_second: u32, at_once: usize) -> Self {
+    pub fn new(per_second: u32, at_once: usize, all: usize) -> Self {
         Self {
             gap: Duration::from_secs(1) / per_second.max(1),
             at_once: at_once.max(1),
+            all: Arc::new(Semaphore::new(all.max(1))),
             hops: Mutex::new(HashMap::new()),
         }
     }
 
-    /// Waits for a turn to connect through `first`; the turn ends when the permit is dropped: when logged in.
-    pub async fn turn(&self, first: &str) -> Option<OwnedSemaphorePermit> {
+    /// Waits for a turn to connect through `first`; it ends when dropped: when logged in.
+    pub async fn turn(&self, first: &str) -> Turn {
         let starting = {
             let mut hops = self.hops.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(&self.hop(&mut hops, first).starting)
         };
-        // Fails only for a closed semaphore; nobody closes this one.
-        let permit = starting.acquire_owned().await.ok();
+        // Fails only for a closed semaphore; nobody closes these.
+        let here = starting.acquire_owned().await.ok();
+        let all = Arc::clone(&self.all).acquire_owned().await.ok();
         let at = {
             let mut hops = self.hops.lock().unwrap_or_else(PoisonError::into_inner);
             let hop = self.hop(&mut hops, first);
@@ -45,7 +54,10 @@ impl Starts {
             at
         };
         sleep_until(at).await;
-        permit
+        Turn {
+            _here: here,
+            _all: all,
+        }
     }
 
     fn hop<'a>(&self, hops: &'a mut HashMap<String, Hop>, first: &str) -> &'a mut Hop {
@@ -61,8 +73,8 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn starts_are_spaced_and_bounded_per_hop() {
-        let starts = Starts::new(20, 2);
+    async fn starts_are_spaced_and_bounded_per_hop_and_over_all() {
+        let starts = Starts::new(20, 2, 3);
         let began = Instant::now();
         let first = starts.turn("a").await;
         let second = starts.turn("a").await;
@@ -70,10 +82,14 @@ mod tests {
         let third = starts.turn("a");
         tokio::pin!(third);
         assert!(futures::poll!(&mut third).is_pending());
-        assert!(starts.turn("b").await.is_some());
-        assert!(futures::poll!(&mut third).is_pending(), "three at once");
+        let other = starts.turn("b").await;
+        assert!(futures::poll!(&mut third).is_pending(), "three of one hop");
+        let fourth = starts.turn("c");
+        tokio::pin!(fourth);
+        assert!(futures::poll!(&mut fourth).is_pending(), "four over all");
         drop(first);
-        assert!(third.await.is_some());
-        drop(second);
+        fourth.await;
+        third.await;
+        drop((second, other));
     }
 }

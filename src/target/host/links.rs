@@ -26,7 +26,16 @@ type Attempt = Shared<BoxFuture<'static, Result<Arc<Open>, AccessError>>>;
 /// A connection and its place among the most that may be open.
 pub(super) struct Open {
     pub link: Arc<Link>,
-    _place: OwnedSemaphorePermit,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+/// What a connection is opened for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// Commands.
+    Target,
+    /// The way to others. It must not wait for a place that only those it leads to could free.
+    Jump,
 }
 
 /// All open connections.
@@ -45,7 +54,11 @@ impl Links {
         Self {
             trust: Trust::new(&settings),
             keys: Keys::default(),
-            starts: Starts::new(settings.starts_per_second, settings.starts_at_once),
+            starts: Starts::new(
+                settings.starts_per_second,
+                settings.starts_at_once,
+                settings.all_starts_at_once,
+            ),
             places: Arc::new(Semaphore::new(settings.max_connections.max(1))),
             attempts: Mutex::new(HashMap::new()),
             opened: AtomicU64::new(0),
@@ -63,6 +76,14 @@ impl Links {
         self: &Arc<Self>,
         route: &Route,
     ) -> BoxFuture<'static, Result<Arc<Open>, AccessError>> {
+        self.get_for(route, Use::Target)
+    }
+
+    fn get_for(
+        self: &Arc<Self>,
+        route: &Route,
+        purpose: Use,
+    ) -> BoxFuture<'static, Result<Arc<Open>, AccessError>> {
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
         let key = route.key();
         if let Some(attempt) = attempts.get(&key) {
@@ -76,7 +97,7 @@ impl Links {
             }
         }
         // On a task of its own: whoever asked first may lose interest, those who wait must not.
-        let task = tokio::spawn(Arc::clone(self).open(route.clone()));
+        let task = tokio::spawn(Arc::clone(self).open(route.clone(), purpose));
         let host = Arc::clone(&route.target().name);
         let attempt = async move {
             task.await.unwrap_or_else(|error| {
@@ -93,7 +114,7 @@ impl Links {
         attempt.boxed()
     }
 
-    async fn open(self: Arc<Self>, route: Route) -> Result<Arc<Open>, AccessError> {
+    async fn open(self: Arc<Self>, route: Route, purpose: Use) -> Result<Arc<Open>, AccessError> {
         let hop = route.target();
         let mut pauses = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(300))
@@ -103,15 +124,20 @@ impl Links {
             .build();
         loop {
             // The jump's own trouble is retried by its own attempt.
-            let under = match route.before() {
-                Some(before) => Some(self.get(&before).await.map_err(|error| AccessError {
-                    host: Arc::clone(&hop.name),
-                    message: format!("its jump host {}: {}", error.host, error.message),
-                    ..error
-                })?),
-                None => None,
-            };
-            match self.open_once(&route, under).await {
+            let under =
+                match route.before() {
+                    Some(before) => {
+                        Some(self.get_for(&before, Use::Jump).await.map_err(|error| {
+                            AccessError {
+                                host: Arc::clone(&hop.name),
+                                message: format!("its jump host {}: {}", error.host, error.message),
+                                ..error
+                            }
+                        })?)
+                    }
+                    None => None,
+                };
+            match self.open_once(&route, purpose, under).await {
                 Ok(link) => {
                     self.opened.fetch_add(1, Ordering::Relaxed);
                     return Ok(link);
@@ -131,10 +157,14 @@ impl Links {
     async fn open_once(
         &self,
         route: &Route,
+        purpose: Use,
         under: Option<Arc<Open>>,
     ) -> Result<Arc<Open>, AccessError> {
         let hop = route.target();
-        let place = self.place(hop).await?;
+        let place = match purpose {
+            Use::Target => Some(self.place(hop).await?),
+            Use::Jump => Arc::clone(&self.places).try_acquire_owned().ok(),
+        };
         let turn = self.starts.turn(&route.first().known_as()).await;
         let mut greeted = self
             .greet(hop, under.map(|open| Arc::clone(&open.link)))

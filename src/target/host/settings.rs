@@ -92,6 +92,8 @@ pub struct AccessSettings {
     pub starts_per_second: u32,
     /// Connections not yet logged in at once, per first hop: sshd's `MaxStartups` (10:30:100) drops from the tenth.
     pub starts_at_once: usize,
+    /// Connections not yet logged in at once, over all.
+    pub all_starts_at_once: usize,
     /// Open connections at once; the longest idle one makes room.
     pub max_connections: usize,
     /// Time for TCP and the key exchange of one hop.
@@ -132,6 +134,7 @@ impl AccessSettings {
             prompts: None,
             starts_per_second: 30,
             starts_at_once: 8,
+            all_starts_at_once: 128,
             max_connections: 1024,
             connect_timeout: Duration::from_secs(10),
             tries: 4,

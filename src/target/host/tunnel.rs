@@ -4,13 +4,15 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use russh::Channel;
 use russh::ChannelOpenFailure::AdministrativelyProhibited;
+use russh::client::Msg;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::error::{Hint as _, access};
-use super::links::Links;
+use super::links::{Links, Open};
 use super::route::Route;
 use crate::probe::{AccessError, AccessKind};
 use crate::run::Tunnel;
@@ -118,16 +120,16 @@ async fn pass(
     port: u16,
     mut stream: TcpStream,
 ) -> Result<(), String> {
-    let mut channel = channel(links, route, port)
+    // The connection is held as long as something goes through it.
+    let (_open, channel) = channel(links, route, port)
         .await
         .map_err(|closed| match closed {
             Closed::Forbidden => "the host forbids forwarding of ports".to_owned(),
             Closed::Nobody(said) => format!("nothing answers on port {port} of the host: {said}"),
             Closed::Access(error) => error.message,
-        })?
-        .into_stream();
+        })?;
     // Either side may end it as it likes.
-    let _ = copy_bidirectional(&mut stream, &mut channel).await;
+    let _ = copy_bidirectional(&mut stream, &mut channel.into_stream()).await;
     Ok(())
 }
 
@@ -141,7 +143,7 @@ async fn channel(
     links: &Arc<Links>,
     route: &Route,
     port: u16,
-) -> Result<russh::Channel<russh::client::Msg>, Closed> {
+) -> Result<(Arc<Open>, Channel<Msg>), Closed> {
     let mut again = true;
     loop {
         let open = links.get(route).await.map_err(Closed::Access)?;
@@ -150,7 +152,7 @@ async fn channel(
                 .handle
                 .channel_open_direct_tcpip(LOOPBACK, u32::from(port), LOOPBACK, 0);
         match asked.await {
-            Ok(channel) => return Ok(channel),
+            Ok(channel) => return Ok((open, channel)),
             Err(russh::Error::ChannelOpenFailure(AdministrativelyProhibited)) => {
                 return Err(Closed::Forbidden);
             }
