@@ -8,14 +8,15 @@ use std::time::Duration;
 use russh::client::{AuthResult, KeyboardInteractiveAuthResponse as Interactive};
 use russh::keys::agent::AgentIdentity;
 use russh::keys::agent::client::AgentClient;
-use russh::keys::{HashAlg, PrivateKeyWithHashAlg, PublicKey};
+use russh::keys::{HashAlg, PrivateKeyWithHashAlg};
 use russh::{MethodKind, MethodSet};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+use super::candidates::{self, Candidate};
 use super::error::{Hint as _, access};
-use super::keys::{Keys, Signer, public_half};
-use super::link::Greeted;
+use super::greet::Greeted;
+use super::keys::{Keys, Signer};
 use super::route::Hop;
 use super::settings::{AccessSettings, Password, PasswordWanted};
 use crate::probe::{AccessError, AccessKind};
@@ -32,11 +33,6 @@ pub(super) struct Login<'a> {
     tried: Vec<String>,
     /// What the host still takes.
     methods: MethodSet,
-}
-
-enum Candidate {
-    File(Box<Path>),
-    Agent(Box<AgentIdentity>),
 }
 
 /// What became of one attempt.
@@ -67,7 +63,7 @@ impl<'a> Login<'a> {
             Some(agent) => agent.request_identities().await.unwrap_or_default(),
             None => Vec::new(),
         };
-        let candidates = self.candidates(identities);
+        let candidates = candidates::of(self.hop, self.settings, identities, &mut self.tried);
         if candidates.is_empty() {
             // Asking with no credential tells what the host takes (and gets in where it takes nothing).
             let first = greeted.handle.authenticate_none(&self.hop.user);
@@ -94,55 +90,6 @@ impl<'a> Login<'a> {
             return Ok(());
         }
         Err(self.denied(greeted))
-    }
-
-    /// The keys in the order to try them, none twice: named ones (by the agent if it holds them, so that nobody is asked
-    /// for a passphrase), then the agent's others, then the usual files.
-    fn candidates(&mut self, identities: Vec<AgentIdentity>) -> Vec<Candidate> {
-        let mut held: Vec<AgentIdentity> = identities;
-        let mut offered: Vec<PublicKey> = Vec::new();
-        let mut candidates = Vec::new();
-        for file in &self.hop.identities {
-            if !file.exists() {
-                self.tried
-                    .push(format!("key file {} is not there", file.display()));
-                continue;
-            }
-            let public = public_half(file);
-            let at = public.as_ref().and_then(|public| {
-                held.iter()
-                    .position(|identity| identity.public_key().key_data() == public.key_data())
-            });
-            candidates.push(match at {
-                Some(at) => Candidate::Agent(Box::new(held.remove(at))),
-                None => Candidate::File(file.as_path().into()),
-            });
-            offered.extend(public);
-        }
-        offered.extend(
-            held.iter()
-                .map(|identity| identity.public_key().into_owned()),
-        );
-        candidates.extend(
-            held.into_iter()
-                .map(|identity| Candidate::Agent(Box::new(identity))),
-        );
-        for file in self
-            .settings
-            .default_keys
-            .iter()
-            .filter(|file| file.exists())
-        {
-            let known = public_half(file).is_some_and(|public| {
-                offered
-                    .iter()
-                    .any(|offered| offered.key_data() == public.key_data())
-            });
-            if !known && !self.hop.identities.contains(file) {
-                candidates.push(Candidate::File(file.as_path().into()));
-            }
-        }
-        candidates
     }
 
     async fn agent(&mut self, greeted: &Greeted) -> Option<AgentClient<UnixStream>> {

@@ -14,28 +14,7 @@ use crate::run::Writer;
 use crate::secret::Secret;
 
 /// Adds `$line` to the authorized keys of `$user`, once: written beside and moved over, owned by the user.
-const SCRIPT: &str = r#"set -eu
-umask 077
-entry=$(getent passwd -- "$user") || { echo "there is no user $user" >&2; exit 67; }
-home=$(printf '%s' "$entry" | cut -d: -f6)
-group=$(id -g -- "$user")
-[ -d "$home" ] || { echo "$user has no home directory ($home)" >&2; exit 67; }
-ssh=$home/.ssh
-[ -d "$ssh" ] || install -d -m 0700 -o "$user" -g "$group" -- "$ssh"
-file=$ssh/authorized_keys
-blob=$(printf '%s' "$line" | cut -d' ' -f1,2)
-if [ -f "$file" ] && grep -qF -- "$blob" "$file"; then exit 0; fi
-tmp=$(mktemp -- "$ssh/.foundry.XXXXXXXXXX")
-trap 'rm -f -- "$tmp"' EXIT
-if [ -f "$file" ]; then
-  cat -- "$file" > "$tmp"
-  [ -z "$(tail -c 1 -- "$file")" ] || echo >> "$tmp"
-fi
-printf '%s\n' "$line" >> "$tmp"
-chown -- "$user:$group" "$tmp"
-chmod 0600 -- "$tmp"
-mv -fT -- "$tmp" "$file"
-"#;
+const SCRIPT: &str = include_str!("install_key.sh");
 
 /// Makes an Ed25519 key pair: the private half as OpenSSH writes it to a file, the public half as one line of
 /// authorized_keys that ends in `comment`.

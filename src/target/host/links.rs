@@ -13,9 +13,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::auth::Login;
 use super::error::{Hint as _, access};
+use super::greet::{Greeted, NotGreeted, greet};
 use super::keys::Keys;
 use super::limit::Starts;
-use super::link::{Greeted, Link, NotGreeted, greet};
+use super::link::Link;
 use super::route::{Hop, Route};
 use super::settings::AccessSettings;
 use super::trust::Trust;

@@ -10,10 +10,12 @@
 //! Knows nothing of steps, probes or what the programs it carries are for.
 
 mod auth;
+mod candidates;
 mod command;
 mod error;
 mod exec;
 mod fleet;
+mod greet;
 mod install;
 mod keys;
 mod known_hosts;
@@ -23,6 +25,7 @@ mod links;
 mod local;
 mod machine;
 mod pattern;
+mod program;
 mod route;
 mod settings;
 mod slots;
@@ -31,6 +34,7 @@ mod ssh_config;
 mod sudo;
 mod trust;
 mod tunnel;
+mod upload;
 mod wire;
 
 pub use command::ssh_command;
