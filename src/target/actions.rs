@@ -6,25 +6,74 @@ use super::artifact::Install;
 use super::bao::{Handover, Init, Join, Unseal};
 use super::shared::SharedSecret;
 use super::tls::{Authority, Certificate};
+use crate::probe::{ActionProbe, Actions};
 use crate::run::Action;
 
 /// All built-in actions for steps on hosts and groups.
-#[must_use]
-pub fn actions() -> Vec<Arc<dyn Action>> {
-    vec![
-        Arc::new(Install),
-        Arc::new(SharedSecret),
-        Arc::new(Authority),
-        Arc::new(Certificate),
-        Arc::new(Init),
-        Arc::new(Join),
-        Arc::new(Unseal),
-        Arc::new(Handover),
-    ]
+pub struct BuiltIn(Vec<Arc<dyn Action>>);
+
+impl Default for BuiltIn {
+    fn default() -> Self {
+        Self(vec![
+            Arc::new(Install),
+            Arc::new(SharedSecret),
+            Arc::new(Authority),
+            Arc::new(Certificate),
+            Arc::new(Init),
+            Arc::new(Join),
+            Arc::new(Unseal),
+            Arc::new(Handover),
+        ])
+    }
 }
 
-/// Returns the action of that name.
-#[must_use]
-pub fn action(name: &str) -> Option<Arc<dyn Action>> {
-    actions().into_iter().find(|action| action.name() == name)
+impl BuiltIn {
+    /// Returns the action of that name.
+    #[must_use]
+    pub fn action(&self, name: &str) -> Option<Arc<dyn Action>> {
+        self.0.iter().find(|action| action.name() == name).cloned()
+    }
+}
+
+impl Actions for BuiltIn {
+    fn find(&self, name: &str) -> Option<&dyn ActionProbe> {
+        let action = self.0.iter().find(|action| action.name() == name)?;
+        let probe: &dyn ActionProbe = &**action;
+        Some(probe)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Catalog;
+    use crate::target::bao::SERVICE_ACTIONS;
+
+    #[test]
+    fn every_action_that_a_task_names_is_there_and_every_one_there_is_named() {
+        let actions = BuiltIn::default();
+        let mut named = std::collections::BTreeSet::new();
+        for task in Catalog::embedded().unwrap().tasks.values() {
+            let probe = task.probe.action.as_deref();
+            let apply = task
+                .apply
+                .as_ref()
+                .and_then(|apply| apply.action.as_deref());
+            for name in probe.into_iter().chain(apply) {
+                assert!(
+                    actions.action(name).is_some() || SERVICE_ACTIONS.contains(&name),
+                    "{}: no action `{name}`",
+                    task.name
+                );
+                named.insert(name.to_owned());
+            }
+        }
+        for action in &actions.0 {
+            assert!(named.contains(action.name()), "{} is unused", action.name());
+            assert!(actions.find(action.name()).is_some());
+        }
+        for name in SERVICE_ACTIONS {
+            assert!(named.contains(*name), "{name} is unused");
+        }
+    }
 }

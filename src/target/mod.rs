@@ -14,4 +14,4 @@ mod tls;
 #[cfg(test)]
 mod fixture;
 
-pub use actions::{action, actions};
+pub use actions::BuiltIn;

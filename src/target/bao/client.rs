@@ -139,7 +139,7 @@ fn deepest(error: &dyn std::error::Error) -> String {
 /// A connection to one node.
 pub struct Client {
     vault: VaultClient,
-    _tunnel: Box<dyn Tunnel>,
+    tunnel: Box<dyn Tunnel>,
 }
 
 impl Client {
@@ -155,10 +155,7 @@ impl Client {
             .map_err(|error| BaoError::Access(error.to_string()))?;
         let base = format!("https://{}", tunnel.address());
         let vault = vault(&base, &pem)?;
-        Ok(Self {
-            vault,
-            _tunnel: tunnel,
-        })
+        Ok(Self { vault, tunnel })
     }
 
     /// Uses `token` from now on.
@@ -177,7 +174,15 @@ impl Client {
     /// # Errors
     /// When it does not answer.
     pub async fn health(&self) -> Result<Health, BaoError> {
-        Ok(api::exec_with_no_result(&self.vault, ReadHealth::default()).await?)
+        api::exec_with_no_result(&self.vault, ReadHealth::default())
+            .await
+            .map_err(
+                |error| match (BaoError::from(error), self.tunnel.trouble()) {
+                    // This side only sees the tunnel close: the host knows why.
+                    (BaoError::Down(_), Some(words)) => BaoError::Down(words),
+                    (error, _) => error,
+                },
+            )
     }
 }
 

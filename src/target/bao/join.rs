@@ -60,7 +60,7 @@ impl Action for Join {
     fn apply<'a>(&'a self, context: &'a ActionContext<'a>) -> BoxFuture<'a, Result<(), StepError>> {
         Box::pin(async move {
             let text = |name| inputs::text(context.inputs, name).map_err(wrong);
-            let (ca, me, cluster) = (text("ca")?, text("self")?, text("cluster_id")?);
+            let (ca, me, cluster) = (text("ca")?, text("me")?, text("cluster_id")?);
             let members = members(text("members")?).map_err(wrong)?;
             let (Some(&host), Some(own)) = (
                 context.hosts.first(),

@@ -17,10 +17,11 @@ mod unseal;
 
 use crate::config::Stack;
 
+pub use client::CA;
 pub use handover::Handover;
 pub use init::Init;
 pub use join::Join;
-pub use service::BaoService;
+pub use service::{BaoService, SERVICE_ACTIONS};
 pub use session::{Sessions, TOKEN_VARIABLE};
 pub use store::BaoStore;
 pub use unseal::Unseal;

@@ -14,6 +14,9 @@ use crate::probe::{Asked, Facts, Fault, ServiceReader};
 use crate::run::{ActionContext, ServiceWriter, StepError};
 use crate::target::inputs::wrong;
 
+/// Names of the actions that it knows.
+pub const SERVICE_ACTIONS: &[&str] = &[mount::ACTION, policy::ACTION, kv::ACTION, health::ACTION];
+
 /// Observes and changes OpenBAO.
 pub struct BaoService {
     sessions: Arc<Sessions>,

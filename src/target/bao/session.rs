@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use super::client::{self, BaoError, CA, Client};
+use super::client::{self, BaoError, Client};
 use super::token_name;
 use crate::config::{HostId, Stack};
 use crate::run::{Keeper, Writers};
@@ -19,17 +19,25 @@ pub struct Sessions {
     writers: Arc<dyn Writers>,
     keeper: Arc<dyn Keeper>,
     stack: Arc<Stack>,
+    ca: String,
     open: Mutex<Option<Arc<Client>>>,
 }
 
 impl Sessions {
-    /// Makes it; connects to nothing yet.
+    /// Makes it; connects to nothing yet. `ca` is the file on each host that holds the authority's certificate
+    /// ([`CA`](super::CA) on hosts that the recipe set up).
     #[must_use]
-    pub fn new(writers: Arc<dyn Writers>, keeper: Arc<dyn Keeper>, stack: Arc<Stack>) -> Self {
+    pub fn new(
+        writers: Arc<dyn Writers>,
+        keeper: Arc<dyn Keeper>,
+        stack: Arc<Stack>,
+        ca: impl Into<String>,
+    ) -> Self {
         Self {
             writers,
             keeper,
             stack,
+            ca: ca.into(),
             open: Mutex::new(None),
         }
     }
@@ -38,6 +46,12 @@ impl Sessions {
     #[must_use]
     pub fn writers(&self) -> &dyn Writers {
         &*self.writers
+    }
+
+    /// Returns where hosts keep the authority's certificate.
+    #[must_use]
+    pub fn ca(&self) -> &str {
+        &self.ca
     }
 
     /// Returns the stack it is about.
@@ -58,7 +72,7 @@ impl Sessions {
                 _ => *open = None,
             }
         }
-        let mut client = client::active(&*self.writers, hosts, CA).await?;
+        let mut client = client::active(&*self.writers, hosts, &self.ca).await?;
         client.set_token(&self.token()?);
         let token = vaultrs::token::lookup_self(client.api())
             .await

@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use vaultrs::api::sys::requests::EnableEngineRequest;
 
 use super::client::BaoError;
 use super::kv;
 use super::session::Sessions;
 use crate::config::HostId;
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretFields, SecretStore, StoreError};
 
 /// Reads and writes secrets.
 pub struct BaoStore {
@@ -32,14 +33,7 @@ impl BaoStore {
         Self { sessions, hosts }
     }
 
-    /// Returns all values at a path as text; `None` when nothing is there.
-    ///
-    /// # Errors
-    /// When OpenBAO can't be asked.
-    pub async fn read(
-        &self,
-        path: &str,
-    ) -> Result<Option<BTreeMap<String, Secret<String>>>, BaoError> {
+    async fn fields(&self, path: &str) -> Result<Option<SecretFields>, BaoError> {
         let (mount, rest) = split(path);
         if rest.is_empty() {
             return Ok(None);
@@ -54,15 +48,8 @@ impl BaoStore {
         }))
     }
 
-    /// Writes values at a path beside what else is there, and makes the namespace if there is none.
-    ///
-    /// # Errors
-    /// When OpenBAO can't be told.
-    pub async fn write(
-        &self,
-        path: &str,
-        values: &BTreeMap<String, Secret<String>>,
-    ) -> Result<(), BaoError> {
+    /// Writes one value beside what else is there, and makes the namespace if there is none.
+    async fn set(&self, path: &str, key: &str, value: &Secret<String>) -> Result<(), BaoError> {
         let (mount, rest) = split(path);
         if rest.is_empty() {
             return Err(BaoError::Api {
@@ -88,33 +75,60 @@ impl BaoStore {
             .await
             .map_err(BaoError::from)?;
         }
-        let values = values
-            .iter()
-            .map(|(key, value)| (key.clone(), value.expose().as_str().into()))
-            .collect();
+        let values = BTreeMap::from([(key.to_owned(), value.expose().as_str().into())]);
         kv::write(&client, mount, rest, &values).await
     }
 
-    /// Returns the names under a path, folders ending in `/`; the namespaces for an empty path.
-    ///
-    /// # Errors
-    /// When OpenBAO can't be asked.
-    pub async fn list(&self, path: &str) -> Result<Vec<String>, BaoError> {
+    /// Returns the names under a path, the namespaces for an empty one.
+    async fn names(&self, path: &str) -> Result<Vec<String>, BaoError> {
         let (mount, rest) = split(path);
         let client = self.sessions.active(&self.hosts).await?;
-        if mount.is_empty() {
-            let mounts = vaultrs::sys::mount::list(client.api())
+        let mut names = if mount.is_empty() {
+            vaultrs::sys::mount::list(client.api())
                 .await
-                .map_err(BaoError::from)?;
-            let mut names: Vec<String> = mounts
+                .map_err(BaoError::from)?
                 .into_iter()
                 .filter(|(_, mount)| mount.mount_type == "kv")
                 .map(|(path, _)| path)
-                .collect();
-            names.sort_unstable();
-            return Ok(names);
+                .collect()
+        } else {
+            kv::list(&client, mount, rest).await?
+        };
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+impl From<BaoError> for StoreError {
+    fn from(error: BaoError) -> Self {
+        let words = error.to_string();
+        match error {
+            BaoError::NoToken | BaoError::Denied(_) => Self::Denied(words),
+            BaoError::Api { .. } => Self::Failed(words),
+            _ => Self::NotUp(words),
         }
-        kv::list(&client, mount, rest).await
+    }
+}
+
+impl SecretStore for BaoStore {
+    fn read<'a>(
+        &'a self,
+        path: &'a str,
+    ) -> BoxFuture<'a, Result<Option<SecretFields>, StoreError>> {
+        Box::pin(async move { Ok(self.fields(path).await?) })
+    }
+
+    fn write<'a>(
+        &'a self,
+        path: &'a str,
+        key: &'a str,
+        value: &'a Secret<String>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { Ok(self.set(path, key, value).await?) })
+    }
+
+    fn list<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        Box::pin(async move { Ok(self.names(path).await?) })
     }
 }
 

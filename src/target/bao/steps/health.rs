@@ -7,7 +7,7 @@ use backon::{ConstantBuilder, Retryable as _};
 use futures::future::join_all;
 use vaultrs::api;
 
-use super::super::client::{BaoError, CA, Client};
+use super::super::client::{BaoError, Client};
 use super::super::endpoint::{Health, ReadAutopilot, ReadRaft};
 use super::super::session::Sessions;
 use crate::config::HostId;
@@ -96,7 +96,10 @@ async fn look(sessions: &Sessions, host: HostId) -> Result<Health, BaoError> {
         .writer(host)
         .await
         .map_err(|error| BaoError::Access(error.to_string()))?;
-    Client::connect(&*writer, CA).await?.health().await
+    Client::connect(&*writer, sessions.ca())
+        .await?
+        .health()
+        .await
 }
 
 fn joined(names: BTreeSet<String>) -> String {
