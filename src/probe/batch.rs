@@ -9,6 +9,7 @@ use super::frame::{self, Frames, Nonce};
 use super::reader::{Program, Reply};
 use super::script::{self, ProbeScript};
 use super::shell::ShellError;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What one step asks of one host.
@@ -33,7 +34,7 @@ pub struct Batch {
 }
 
 struct Slot {
-    ask: Ask,
+    ask: Arc<Ask>,
     /// A question that can't be put.
     refused: Option<Fault>,
 }
@@ -55,7 +56,11 @@ const COLLECTORS: Duration = Duration::from_secs(60);
 impl Batch {
     /// Merges `asks`. `stamps` is the folder whose stamps are read.
     #[must_use]
-    pub fn new(asks: impl IntoIterator<Item = Ask>, stamps: Option<&str>, nonce: Nonce) -> Self {
+    pub fn new(
+        asks: impl IntoIterator<Item = Arc<Ask>>,
+        stamps: Option<&str>,
+        nonce: Nonce,
+    ) -> Self {
         let mut wants = Wants::default();
         if let Some(folder) = stamps {
             wants.add_stamps(folder);
@@ -102,11 +107,6 @@ impl Batch {
     #[must_use]
     pub fn program(&self) -> &Program {
         &self.program
-    }
-
-    /// Returns what the program says between its first line and its last, for one that begins with something else.
-    pub(super) fn body(&self) -> &str {
-        self.program.text.expose()
     }
 
     /// Reads the answer.

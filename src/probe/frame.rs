@@ -18,6 +18,16 @@ impl Nonce {
         Self(hex::encode(random))
     }
 
+    /// Draws one from the system's random numbers.
+    ///
+    /// # Errors
+    /// When the system has none.
+    pub fn draw() -> Result<Self, getrandom::Error> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random)?;
+        Ok(Self::new(random))
+    }
+
     pub(super) fn word(&self) -> &str {
         &self.0
     }

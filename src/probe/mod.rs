@@ -1,24 +1,29 @@
 //! The probes of one target → one batch → facts. Decides nothing.
 
+mod apply;
 mod ask;
 mod batch;
 mod collect;
 mod fact;
 mod fill;
+mod fold;
 mod frame;
 mod mask;
+mod observe;
 mod observed;
 mod reader;
 mod script;
 mod shell;
 mod stamp;
 
+pub use apply::{Application, Applied, Ended, Found, Job};
 pub use ask::{Actions, NotAsked, ask};
 pub use batch::{Answer, Ask, Batch};
 pub use fact::{Fact, Facts, Fault, HostFacts, Question, Seen, Stamp};
 pub use fill::{Filled, Known};
 pub use frame::Nonce;
 pub use mask::Mask;
+pub use observe::{HostAnswered, Look, Round, StepSeen, observe};
 pub use observed::Observed;
 pub use reader::{
     AccessError, AccessKind, ActionProbe, Asked, Program, Reader, Readers, Reply, ServiceReader,
