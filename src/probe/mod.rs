@@ -21,6 +21,7 @@ pub use ask::{Actions, NotAsked, ask};
 pub use batch::{Answer, Ask, Batch};
 pub use fact::{Fact, Facts, Fault, HostFacts, Question, Seen, Stamp};
 pub use fill::{Filled, Known};
+pub use fold::fold;
 pub use frame::Nonce;
 pub use mask::Mask;
 pub use observe::{HostAnswered, Look, Round, StepSeen, observe};

@@ -17,9 +17,8 @@ use super::frame::Nonce;
 use super::observed::Observed;
 use super::reader::{AccessError, AccessKind, Asked, Readers};
 use super::stamp::stamps_folder;
-use crate::catalog::Task;
 use crate::config::HostId;
-use crate::graph::{Graph, Inputs, Label, Step, StepId, Target};
+use crate::graph::{Graph, Label, Step, StepId, Target};
 
 /// How a round is made.
 pub struct Round<'a> {
@@ -95,13 +94,17 @@ impl Observed {
     }
 }
 
+/// Where something that is shared lies: the same address, the same thing. A number, so that a round may move between
+/// threads.
+type Address = usize;
+
 /// Tells steps apart that ask the same of every host: same task, same inputs, same label but for the host.
-type Kind = (*const Task, *const Inputs, Label);
+type Kind = (Address, Address, Label);
 
 /// A round in the making.
 struct Rounds<'a> {
     round: &'a Round<'a>,
-    filled: HashMap<*const Inputs, Arc<Filled>>,
+    filled: HashMap<Address, Arc<Filled>>,
     asks: HashMap<Kind, Result<Arc<Ask>, NotAsked>>,
     /// By host: who asks what.
     hosts: HashMap<HostId, Vec<(StepId, Arc<Ask>)>>,
@@ -141,7 +144,7 @@ impl<'a> Rounds<'a> {
         let known = self.round.known;
         let filled = self
             .filled
-            .entry(Arc::as_ptr(&step.inputs))
+            .entry(Arc::as_ptr(&step.inputs).addr())
             .or_insert_with(|| Arc::new(known.fill(&step.inputs)));
         let filled = Arc::clone(filled);
         if let Target::Service(name, _) = &step.target {
@@ -161,7 +164,11 @@ impl<'a> Rounds<'a> {
             host: None,
             ..step.label.clone()
         };
-        let kind = (Arc::as_ptr(task), Arc::as_ptr(&step.inputs), label);
+        let kind = (
+            Arc::as_ptr(task).addr(),
+            Arc::as_ptr(&step.inputs).addr(),
+            label,
+        );
         let actions = self.round.actions;
         let asks = self.asks.entry(kind);
         match asks.or_insert_with(|| ask(step, &filled, actions).map(Arc::new)) {
@@ -181,10 +188,13 @@ impl<'a> Rounds<'a> {
 
     async fn ask_hosts(&self) -> Vec<HostReply> {
         let folder = stamps_folder(&self.round.graph.stack.name);
-        let mut batches: HashMap<Vec<*const Ask>, Arc<Batch>> = HashMap::new();
+        let mut batches: HashMap<Vec<Address>, Arc<Batch>> = HashMap::new();
         let mut work = Vec::with_capacity(self.hosts.len());
         for (host, steps) in &self.hosts {
-            let kind: Vec<*const Ask> = steps.iter().map(|(_, ask)| Arc::as_ptr(ask)).collect();
+            let kind: Vec<Address> = steps
+                .iter()
+                .map(|(_, ask)| Arc::as_ptr(ask).addr())
+                .collect();
             let batch = batches.entry(kind).or_insert_with(|| {
                 let asks = steps.iter().map(|(_, ask)| Arc::clone(ask));
                 Arc::new(Batch::new(asks, Some(&folder), self.round.nonce.clone()))
