@@ -99,7 +99,7 @@ fn the_screen_after_trouble() {
     let mut picture = until(62_000);
     picture.fold(&at(62_050, What::Interrupted { now: false }));
     insta::assert_snapshot!(drawn(&picture, 62_050), @r#"
-    ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━  5/5  1m 02s  0 running · 1 ran · 1 failed · 1 …
+    ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━  5/5  1m 02s · 1 ran · 1 failed · 1 blocked
       Letting running steps end. Press Ctrl-C again to stop them.
     "#);
 }

@@ -158,7 +158,8 @@ impl<'w> Board<'w> {
             }
             return Vec::new();
         }
-        let (state, by) = if state.is_trouble() {
+        // What is blocked without having fallen is so by something outside this run.
+        let (state, by) = if state.is_trouble() || state == Final::Blocked {
             (Final::Blocked, Some(step))
         } else {
             (Final::Skipped, None)

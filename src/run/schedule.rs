@@ -16,7 +16,7 @@ use crate::graph::StepId;
 /// How a step ended, and what whoever did it has to tell of it. The scheduler hands the account on unseen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended<A> {
-    /// The final state: one that the step's own doing can lead to, so neither `Blocked` nor `Skipped`.
+    /// The final state, never `Skipped`; `Blocked` only by something outside this run.
     pub state: Final,
     /// The rest of the story.
     pub account: A,

@@ -137,6 +137,12 @@ pub trait Action: ActionProbe {
     fn apply<'a>(&'a self, context: &'a ActionContext<'a>) -> BoxFuture<'a, Result<(), StepError>>;
 }
 
+/// All built-in actions there are.
+pub trait Actions: crate::probe::Actions + Send + Sync {
+    /// Returns the action of that name.
+    fn action(&self, name: &str) -> Option<Arc<dyn Action>>;
+}
+
 /// Changes an API.
 pub trait ServiceWriter: Send + Sync {
     /// Makes one step so; `action` is the name that its task's apply gives.

@@ -6,8 +6,8 @@ use super::artifact::Install;
 use super::bao::{Handover, Init, Join, Unseal};
 use super::shared::SharedSecret;
 use super::tls::{Authority, Certificate};
-use crate::probe::{ActionProbe, Actions};
-use crate::run::Action;
+use crate::probe::ActionProbe;
+use crate::run::{Action, Actions};
 
 /// All built-in actions for steps on hosts and groups.
 pub struct BuiltIn(Vec<Arc<dyn Action>>);
@@ -27,15 +27,13 @@ impl Default for BuiltIn {
     }
 }
 
-impl BuiltIn {
-    /// Returns the action of that name.
-    #[must_use]
-    pub fn action(&self, name: &str) -> Option<Arc<dyn Action>> {
+impl Actions for BuiltIn {
+    fn action(&self, name: &str) -> Option<Arc<dyn Action>> {
         self.0.iter().find(|action| action.name() == name).cloned()
     }
 }
 
-impl Actions for BuiltIn {
+impl crate::probe::Actions for BuiltIn {
     fn find(&self, name: &str) -> Option<&dyn ActionProbe> {
         let action = self.0.iter().find(|action| action.name() == name)?;
         let probe: &dyn ActionProbe = &**action;
@@ -47,6 +45,7 @@ impl Actions for BuiltIn {
 mod tests {
     use super::*;
     use crate::catalog::Catalog;
+    use crate::probe::Actions as _;
     use crate::target::bao::SERVICE_ACTIONS;
 
     #[test]

@@ -1,0 +1,522 @@
+//! One step's way to being as wanted: look, decide, apply, look again. An attempt that is cut short is taken up by looking
+//! afresh, so that nothing is ever assumed of a target. Does not know how often it may be tried.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::execute::{Executor, learn_secrets};
+use super::writer::{Action, ActionContext, StepError, Writers};
+use crate::catalog::{Effect, Task, Values};
+use crate::config::HostId;
+use crate::event::{Reason, Verdict, What};
+use crate::graph::{Hole, HoleId, Step, StepId, Target};
+use crate::plan::{Decision, Outputs, decide_step, stamp};
+use crate::probe::{
+    AccessError, AccessKind, Application, Ended, Facts, Fault, Filled, HostFacts, Job, Nonce,
+    Round, Seen, ask, fold, observe,
+};
+use crate::secret::{Resolution, Secret};
+
+/// What the script does that only leaves a stamp, after an action did the work.
+const NOTHING: &str = ":";
+
+/// A step that is as wanted.
+pub(super) struct Outcome {
+    pub outputs: Outputs,
+}
+
+/// A step that is not.
+pub(super) struct Failure {
+    pub error: StepError,
+    /// Facts that are not as wanted.
+    pub found: Vec<Reason>,
+    /// What its script said, where the error has no place for it.
+    pub output: String,
+    /// What was asked does not answer yet.
+    pub not_yet: bool,
+}
+
+impl From<StepError> for Failure {
+    fn from(error: StepError) -> Self {
+        Self {
+            error,
+            found: Vec::new(),
+            output: String::new(),
+            not_yet: false,
+        }
+    }
+}
+
+impl From<AccessError> for Failure {
+    fn from(error: AccessError) -> Self {
+        StepError::from(error).into()
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self {
+            not_yet: fault.not_yet,
+            ..failed(fault.message).into()
+        }
+    }
+}
+
+fn failed(message: String) -> StepError {
+    StepError::Failed {
+        message,
+        output: String::new(),
+        hint: None,
+        status: None,
+    }
+}
+
+/// What is known of the target at one moment.
+struct View {
+    decision: Decision,
+    facts: Facts,
+    seen: Vec<Seen>,
+    hosts: Vec<Option<HostFacts>>,
+}
+
+/// The attempts at one step.
+pub(super) struct Attempt<'a> {
+    executor: &'a Executor,
+    id: StepId,
+    writers: Arc<dyn Writers>,
+    /// Why it is run: what the first look that found something to do found.
+    reasons: Vec<Reason>,
+    /// Whether anything was changed, or may have been.
+    applied: bool,
+    /// Whether what the plan saw still holds: nothing was tried yet.
+    first: bool,
+}
+
+impl<'a> Attempt<'a> {
+    pub fn new(executor: &'a Executor, id: StepId, writers: Arc<dyn Writers>) -> Self {
+        Self {
+            executor,
+            id,
+            writers,
+            reasons: Vec::new(),
+            applied: false,
+            first: true,
+        }
+    }
+
+    /// Returns whether anything was changed, or may have been.
+    pub fn applied(&self) -> bool {
+        self.applied
+    }
+
+    /// Returns why it was run.
+    pub fn into_reasons(self) -> Vec<Reason> {
+        self.reasons
+    }
+
+    /// Tries once.
+    pub async fn run(&mut self) -> Result<Outcome, Failure> {
+        let executor = self.executor;
+        let step = executor.shared.graph.step(self.id);
+        let Some(task) = &step.task else {
+            return Ok(Outcome {
+                outputs: Outputs::new(),
+            });
+        };
+        let values = self.values(step).await?;
+        learn_secrets(executor.shared.tell.masker(), &values);
+        let view = match self.planned() {
+            Some(view) => view,
+            None => self.look(step, &values).await?,
+        };
+        self.first = false;
+        match view.decision.verdict {
+            Verdict::Satisfied => {
+                return Ok(Outcome {
+                    outputs: view.decision.outputs,
+                });
+            }
+            Verdict::Blocked => {
+                let words: Vec<String> = view
+                    .decision
+                    .reasons
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect();
+                return Err(failed(words.join("; ")).into());
+            }
+            Verdict::Missing | Verdict::Changed | Verdict::Drifted | Verdict::Maybe => {}
+        }
+        if self.reasons.is_empty() {
+            self.reasons.clone_from(&view.decision.reasons);
+        }
+        let Some(effect) = &task.apply else {
+            let mut failure = Failure::from(failed(
+                "not as wanted, and this step only checks".to_owned(),
+            ));
+            failure.found = view.decision.reasons;
+            return Err(failure);
+        };
+        self.applied = true;
+        match (&effect.action, &step.target) {
+            (None, Target::Host(host)) => self.script(task, effect, *host, step, &values).await,
+            (None, _) => Err(failed("a script can only be applied to one host".to_owned()).into()),
+            (Some(action), Target::Service(name, _)) => {
+                self.service(name, action, effect, step, &values, &view)
+                    .await
+            }
+            (Some(action), _) => {
+                self.action(task, action, effect, step, &values, &view)
+                    .await
+            }
+        }
+    }
+
+    /// Returns the step's inputs, all of them known. A secret that was not to be had while planning is asked for now.
+    async fn values(&self, step: &Step) -> Result<Values, Failure> {
+        let graph = &self.executor.shared.graph;
+        let filled = self.fill(step)?;
+        for hole in filled.all_open() {
+            let Hole::Secret(reference) = &graph.holes[hole.0 as usize] else {
+                continue;
+            };
+            match self.executor.shared.secrets.resolve(reference).await {
+                Ok(Resolution::Found { value, .. }) => self.learn(hole, value),
+                Ok(Resolution::NotYet { why }) => {
+                    let message = format!("the secret {reference} can't be read: {why}");
+                    return Err(Fault {
+                        message,
+                        not_yet: true,
+                    }
+                    .into());
+                }
+                Err(error) => return Err(failed(error.to_string()).into()),
+            }
+        }
+        let filled = self.fill(step)?;
+        match filled.open.keys().next() {
+            None => Ok(filled.values),
+            Some(name) => Err(failed(format!(
+                "input `{name}` has no value, though all that this step needs is done"
+            ))
+            .into()),
+        }
+    }
+
+    fn fill(&self, step: &Step) -> Result<Filled, Failure> {
+        let filled = self.executor.known().fill(&step.inputs);
+        match filled.wrong {
+            Some(fault) => Err(fault.into()),
+            None => Ok(filled),
+        }
+    }
+
+    fn learn(&self, hole: HoleId, value: Secret<String>) {
+        self.executor.known().learn_secret(hole, value);
+    }
+
+    /// Returns what the plan saw, if that is enough to act upon and nothing has been tried since.
+    fn planned(&self) -> Option<View> {
+        let shared = &self.executor.shared;
+        let decision = shared.plan.decision(self.id).filter(|_| self.first)?;
+        if !matches!(
+            decision.verdict,
+            Verdict::Missing | Verdict::Changed | Verdict::Drifted
+        ) {
+            return None;
+        }
+        let facts = shared.observed.facts(self.id)?.as_ref().ok()?.clone();
+        let hosts = hosts(shared.graph.step(self.id))
+            .iter()
+            .map(|host| {
+                shared
+                    .observed
+                    .host(*host)
+                    .and_then(|facts| facts.as_ref().ok())
+                    .cloned()
+            })
+            .collect();
+        let seen = shared
+            .observed
+            .seen
+            .get(self.id.0 as usize)
+            .cloned()
+            .unwrap_or_default();
+        Some(View {
+            decision: decision.clone(),
+            facts,
+            seen,
+            hosts,
+        })
+    }
+
+    /// Looks at this step's target alone, and decides.
+    async fn look(&self, step: &Step, values: &Values) -> Result<View, Failure> {
+        let shared = &self.executor.shared;
+        let known = self.executor.known().clone();
+        let readers: &dyn Writers = &*self.writers;
+        let actions: &dyn super::writer::Actions = &*shared.actions;
+        let round = Round {
+            graph: &shared.graph,
+            known: &known,
+            readers,
+            actions,
+            nonce: nonce()?,
+            at_once: usize::MAX,
+            tell: &|_| {},
+        };
+        let mut look = observe(&round, [self.id]).await;
+        let Some((_, found)) = look.steps.pop() else {
+            return Err(failed("the probe can't be asked yet".to_owned()).into());
+        };
+        let mut known_hosts = Vec::new();
+        let mut lost = None;
+        for (_, host) in look.hosts {
+            match host {
+                Ok(facts) => known_hosts.push(Some(facts)),
+                Err(error) => {
+                    known_hosts.push(None);
+                    lost = Some(error);
+                }
+            }
+        }
+        let facts = match (found.facts, lost) {
+            (Ok(facts), _) => facts,
+            (Err(_), Some(error)) => return Err(error.into()),
+            (Err(fault), None) => return Err(fault.into()),
+        };
+        let decision = decide_step(
+            step,
+            values,
+            &Ok(facts.clone()),
+            found.stamp.as_ref(),
+            &shared.fingerprints,
+        );
+        Ok(View {
+            decision,
+            facts,
+            seen: found.seen,
+            hosts: known_hosts,
+        })
+    }
+
+    /// Applies a script and looks again, in one round trip.
+    async fn script(
+        &self,
+        task: &Task,
+        effect: &Effect,
+        host: HostId,
+        step: &Step,
+        values: &Values,
+    ) -> Result<Outcome, Failure> {
+        let shared = &self.executor.shared;
+        let stack = &shared.graph.stack;
+        let actions: &dyn super::writer::Actions = &*shared.actions;
+        let filled = Filled {
+            values: values.clone(),
+            ..Filled::default()
+        };
+        let asked = ask(step, &filled, actions)
+            .map_err(|_| failed("the probe can't be put into words".to_owned()))?;
+        let left = stamp(task, &step.target, values, &shared.fingerprints);
+        let job = Job {
+            effect,
+            values,
+            ask: asked,
+            stack: &stack.name,
+            stamp: Some(&left),
+            by_stamp: task.stamp,
+        };
+        let application = Application::new(job, nonce()?)?;
+        let writer = self.writers.writer(host).await?;
+        let reply = writer.run(application.program()).await?;
+        let applied = application.read(&reply);
+        for line in &applied.says {
+            self.say(step, line);
+        }
+        match applied.ended {
+            Ended::Well => {}
+            Ended::Status(status) => {
+                return Err(StepError::Failed {
+                    message: format!("its script ended with status {status}"),
+                    output: applied.output,
+                    hint: None,
+                    status: Some(status),
+                }
+                .into());
+            }
+            Ended::TookTooLong => {
+                return Err(Failure {
+                    output: applied.output,
+                    ..StepError::Deadline(effect.timeout).into()
+                });
+            }
+            // The host went down, or the shell was killed: what it did is found out by looking.
+            Ended::Cut => {
+                return Err(AccessError {
+                    host: Arc::clone(&stack.host(host).name),
+                    kind: AccessKind::Lost,
+                    message: "the answer ends before the script did".to_owned(),
+                    hint: None,
+                }
+                .into());
+            }
+        }
+        if let Some(Err(words)) = &applied.stamped {
+            shared.tell.warn(&format!(
+                "{}: its stamp could not be left: {words}",
+                step.label
+            ));
+        }
+        let found = applied
+            .found
+            .ok_or_else(|| failed("the probe after it did not answer".to_owned()))?;
+        let name = Arc::clone(&stack.host(host).name);
+        let seen = [Seen {
+            host,
+            name,
+            answer: found.facts,
+        }];
+        let probe = match task.probe.action.as_deref() {
+            None => None,
+            Some(name) => Some(actions.find(name).ok_or_else(|| no_action(name))?),
+        };
+        let facts = fold(probe, &step.target, values, &seen)?;
+        let decision = decide_step(
+            step,
+            values,
+            &Ok(facts),
+            found.stamp.as_ref(),
+            &shared.fingerprints,
+        );
+        verdict(decision, applied.output)
+    }
+
+    /// Applies a built-in action to one or several hosts, leaves the stamp, and looks again.
+    async fn action(
+        &self,
+        task: &Task,
+        name: &str,
+        effect: &Effect,
+        step: &Step,
+        values: &Values,
+        view: &View,
+    ) -> Result<Outcome, Failure> {
+        let shared = &self.executor.shared;
+        let action: Arc<dyn Action> = shared.actions.action(name).ok_or_else(|| no_action(name))?;
+        let say = |text: &str| self.say(step, text);
+        let context = self.context(step, values, view, &say);
+        in_time(effect.timeout, action.apply(&context)).await?;
+        if let Target::Host(host) = &step.target {
+            // What is left of a script's way: the stamp, and the probe in the same round trip.
+            let nothing = Effect {
+                script: Some(NOTHING.to_owned()),
+                stdin: None,
+                action: None,
+                ..effect.clone()
+            };
+            return self.script(task, &nothing, *host, step, values).await;
+        }
+        let after = self.look(step, values).await?;
+        verdict(after.decision, String::new())
+    }
+
+    /// Has a service's adapter apply the step, and looks again.
+    async fn service(
+        &self,
+        name: &str,
+        action: &str,
+        effect: &Effect,
+        step: &Step,
+        values: &Values,
+        view: &View,
+    ) -> Result<Outcome, Failure> {
+        let writer = self
+            .writers
+            .service_writer(name)
+            .ok_or_else(|| failed(format!("there is no way to the service `{name}`")))?;
+        let say = |text: &str| self.say(step, text);
+        let context = self.context(step, values, view, &say);
+        in_time(effect.timeout, writer.apply(action, &context)).await?;
+        let after = self.look(step, values).await?;
+        verdict(after.decision, String::new())
+    }
+
+    fn context<'c>(
+        &'c self,
+        step: &'c Step,
+        values: &'c Values,
+        view: &'c View,
+        say: &'c (dyn Fn(&str) + Send + Sync),
+    ) -> ActionContext<'c> {
+        let shared = &self.executor.shared;
+        ActionContext {
+            label: &step.label,
+            stack: &shared.graph.stack,
+            inputs: values,
+            hosts: hosts(step),
+            seen: &view.seen,
+            facts: &view.facts,
+            host_facts: &view.hosts,
+            writers: &*self.writers,
+            keeper: &*shared.keeper,
+            say,
+        }
+    }
+
+    fn say(&self, step: &Step, text: &str) {
+        let tell = &self.executor.shared.tell;
+        tell.event(What::StepSays {
+            label: step.label.to_string(),
+            text: tell.masked(text),
+        });
+    }
+}
+
+/// Judges what was found after an apply.
+fn verdict(decision: Decision, output: String) -> Result<Outcome, Failure> {
+    if decision.verdict == Verdict::Satisfied {
+        return Ok(Outcome {
+            outputs: decision.outputs,
+        });
+    }
+    let words: Vec<String> = decision.reasons.iter().map(ToString::to_string).collect();
+    let mut failure = Failure::from(StepError::NotAsWanted(words.join("; ")));
+    // Which inputs differ from the last apply is why it ran, not what is wrong now.
+    failure.found = decision
+        .reasons
+        .into_iter()
+        .filter(|reason| !matches!(reason, Reason::Input { .. }))
+        .collect();
+    failure.output = output;
+    Err(failure)
+}
+
+async fn in_time<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, StepError>>,
+) -> Result<T, StepError> {
+    tokio::time::timeout(limit, work)
+        .await
+        .unwrap_or(Err(StepError::Deadline(limit)))
+}
+
+fn no_action(name: &str) -> StepError {
+    failed(format!("there is no built-in action `{name}`"))
+}
+
+fn nonce() -> Result<Nonce, StepError> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random)
+        .map_err(|error| failed(format!("no randomness is to be had: {error}")))?;
+    Ok(Nonce::new(random))
+}
+
+/// Returns the hosts of a step's target.
+pub(super) fn hosts(step: &Step) -> &[HostId] {
+    match &step.target {
+        Target::Host(host) => std::slice::from_ref(host),
+        Target::Group(hosts) | Target::Service(_, hosts) => hosts,
+        Target::Gather => &[],
+    }
+}

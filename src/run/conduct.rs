@@ -1,0 +1,224 @@
+//! A plan carried out from its first event to its last. Does not know how the plan came about, nor who listens.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::attempt::hosts;
+use super::execute::{Executor, Shared, counts};
+use super::lock::Lock;
+use super::narrate::Narrator;
+use super::schedule::schedule;
+use super::stop::Stop;
+use super::tell::Tell;
+use super::work::{Circle, LaneId, Node, Work};
+use super::writer::{Actions, Keeper, Writers};
+use crate::event::{Counts, PathStep, Planned, StepPlanned, Summary, Verdict, Verdicts, What};
+use crate::graph::{Fingerprints, Graph, Selection, Target};
+use crate::plan::Plan;
+use crate::probe::Observed;
+use crate::secret::Resolver;
+
+/// How much may go on at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Steps in all.
+    pub jobs: u32,
+    /// Steps on one host; below sshd's `MaxSessions`, which is ten unless its admin says otherwise.
+    pub per_host: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            jobs: 64,
+            per_host: 4,
+        }
+    }
+}
+
+/// All that a run needs.
+pub struct RunRequest {
+    /// The steps.
+    pub graph: Arc<Graph>,
+    /// Which of them.
+    pub selection: Selection,
+    /// What was seen of their targets.
+    pub observed: Observed,
+    /// What follows from it.
+    pub plan: Plan,
+    /// Fingerprints of secrets in keys and stamps.
+    pub fingerprints: Arc<Fingerprints>,
+    /// Ways to the targets.
+    pub writers: Arc<dyn Writers>,
+    /// Built-in actions.
+    pub actions: Arc<dyn Actions>,
+    /// Who keeps what must be kept.
+    pub keeper: Arc<dyn Keeper>,
+    /// Secrets that could not be had while planning.
+    pub secrets: Arc<Resolver>,
+    /// How much may go on at once.
+    pub limits: Limits,
+    /// The stack's lock, given back at the end. `None` for a plan with nothing to do.
+    pub lock: Option<Lock>,
+    /// Told to stop.
+    pub stop: Stop,
+    /// Told what happens.
+    pub tell: Tell,
+}
+
+/// Returns whether `plan` has anything to do, so that its run needs the lock.
+#[must_use]
+pub fn has_work(plan: &Plan, selection: &Selection) -> bool {
+    selection
+        .steps
+        .iter()
+        .any(|step| !matches!(plan.verdict(step), None | Some(Verdict::Satisfied)))
+}
+
+/// Carries out a plan: tells of it, does its steps, gives the lock back, and tells how it went.
+///
+/// # Errors
+/// When the graph's steps need each other in a circle, which graphs made by [`crate::graph`] never do.
+pub async fn run(request: RunRequest) -> Result<Summary, Circle> {
+    let RunRequest {
+        graph,
+        selection,
+        observed,
+        plan,
+        limits,
+        lock,
+        stop,
+        tell,
+        ..
+    } = request;
+    planned(&graph, &selection, &plan, &tell);
+    let work = work(&graph, &selection, limits)?;
+    let asked = observed.execs.clone();
+    let executor = Arc::new(Executor::new(Shared {
+        graph: Arc::clone(&graph),
+        plan,
+        observed,
+        fingerprints: request.fingerprints,
+        writers: request.writers,
+        actions: request.actions,
+        keeper: request.keeper,
+        secrets: request.secrets,
+        tell: tell.clone(),
+    }));
+    let mut narrator = Narrator::new(Arc::clone(&executor));
+    schedule(&work, limits.jobs, &executor, &stop, &mut narrator).await;
+    if let Some(lock) = lock {
+        let host = lock.host().to_owned();
+        if let Err(error) = lock.release().await {
+            tell.warn(&format!(
+                "the lock on {host} could not be given back and ends by itself: {error}"
+            ));
+        }
+    }
+    let longest = work.longest_path(|step| narrator.took[step.0 as usize]);
+    let longest = longest
+        .into_iter()
+        .map(|step| PathStep {
+            label: executor.label(step),
+            ms: narrator.took[step.0 as usize],
+        })
+        .collect();
+    let execs = asked
+        .iter()
+        .zip(counts(&executor.sent))
+        .map(|(asked, sent)| asked + sent);
+    let execs: BTreeMap<String, u32> = graph
+        .stack
+        .hosts
+        .iter()
+        .zip(execs)
+        .filter(|(_, execs)| *execs > 0)
+        .map(|(host, execs)| (host.name.to_string(), execs))
+        .collect();
+    let summary = Summary {
+        run: tell.run().clone(),
+        counts: narrator.counts,
+        ms: tell.ms(),
+        longest,
+        execs,
+        interrupted: stop.is_ending(),
+        refused: None,
+    };
+    tell.event(What::RunFinished(summary.clone()));
+    Ok(summary)
+}
+
+/// Ends a run that never began to change anything, because `why`.
+pub fn refuse(tell: &Tell, why: &str) -> Summary {
+    let summary = Summary {
+        run: tell.run().clone(),
+        counts: Counts::default(),
+        ms: tell.ms(),
+        longest: Vec::new(),
+        execs: BTreeMap::new(),
+        interrupted: false,
+        refused: Some(tell.masked(why)),
+    };
+    tell.event(What::RunFinished(summary.clone()));
+    summary
+}
+
+/// Tells of the plan.
+fn planned(graph: &Graph, selection: &Selection, plan: &Plan, tell: &Tell) {
+    let mut verdicts = Verdicts::default();
+    let mut on = vec![false; graph.stack.hosts.len()];
+    for id in selection.steps.iter() {
+        let step = graph.step(id);
+        let Some(decision) = plan.decision(id).filter(|_| step.target != Target::Gather) else {
+            continue;
+        };
+        verdicts.add(decision.verdict);
+        for host in hosts(step) {
+            on[host.0 as usize] = true;
+        }
+        if decision.verdict != Verdict::Satisfied {
+            tell.event(What::StepPlanned(StepPlanned {
+                label: step.label.to_string(),
+                verdict: decision.verdict,
+                reasons: decision.reasons.clone(),
+            }));
+        }
+    }
+    let hosts = u32::try_from(on.iter().filter(|on| **on).count()).unwrap_or(u32::MAX);
+    tell.event(What::Planned(Planned { verdicts, hosts }));
+}
+
+/// Makes of the selected steps what the scheduler understands: a lane for each pool, and one for each host.
+fn work(graph: &Graph, selection: &Selection, limits: Limits) -> Result<Work, Circle> {
+    let pools = u32::try_from(graph.pools.len()).unwrap_or(u32::MAX);
+    let depths = graph.pools.iter().map(|pool| pool.depth);
+    let depths = depths
+        .chain(graph.stack.hosts.iter().map(|_| limits.per_host))
+        .collect();
+    let nodes = graph.ids().map(|id| {
+        if !selection.steps.contains(id) {
+            return Node::default();
+        }
+        let step = graph.step(id);
+        let pool = step.pool.map(|pool| LaneId(pool.0));
+        // A service is no host: what its adapter sends there is its own matter.
+        let hosts = match &step.target {
+            Target::Service(..) | Target::Gather => &[],
+            Target::Host(_) | Target::Group(_) => hosts(step),
+        };
+        Node {
+            needs: step
+                .needs
+                .iter()
+                .copied()
+                .filter(|need| selection.steps.contains(*need))
+                .collect(),
+            lanes: pool
+                .into_iter()
+                .chain(hosts.iter().map(|host| LaneId(pools + host.0)))
+                .collect(),
+            weight: u64::from(step.target != Target::Gather),
+        }
+    });
+    Work::new(nodes.collect(), depths)
+}

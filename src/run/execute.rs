@@ -1,0 +1,327 @@
+//! Does steps: ends at once what needs no doing, tries the rest until it is as wanted or out of chances, and remembers
+//! what others need to know of it. Does not know when its turn comes.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use futures::future::BoxFuture;
+
+use super::attempt::{Attempt, Failure, Outcome};
+use super::metered::{Metered, Sent};
+use super::retry::Chances;
+use super::schedule::{Ended, Execute};
+use super::tell::Tell;
+use super::writer::{Actions, Keeper, StepError, Writers};
+use crate::catalog::{Value, Values};
+use crate::event::{Final, Reason, Trouble, Verdict, What};
+use crate::graph::{Fingerprints, Graph, Hole, Input, StepId, Target};
+use crate::plan::{Outputs, Plan};
+use crate::probe::{AccessKind, Known, Observed};
+use crate::secret::{Masker, Resolver};
+
+/// What the steps of a run have in common.
+pub(super) struct Shared {
+    pub graph: Arc<Graph>,
+    pub plan: Plan,
+    pub observed: Observed,
+    pub fingerprints: Arc<Fingerprints>,
+    pub writers: Arc<dyn Writers>,
+    pub actions: Arc<dyn Actions>,
+    pub keeper: Arc<dyn Keeper>,
+    pub secrets: Arc<Resolver>,
+    pub tell: Tell,
+}
+
+/// Does the steps of one run.
+pub(super) struct Executor {
+    pub shared: Shared,
+    /// Values of holes, as steps and secrets tell them.
+    known: Mutex<Known>,
+    /// How each step ended, as far as those that watch it care.
+    traces: Mutex<Vec<Trace>>,
+    pub sent: Sent,
+}
+
+/// What a step that is done means to those that watch it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Trace {
+    /// It was applied, or gathers steps of which one was.
+    ran: bool,
+    /// It was applied, and hands on exactly what it did before.
+    same_outputs: bool,
+}
+
+/// What there is to tell of a step besides its state.
+#[derive(Debug, Default)]
+pub(super) struct Account {
+    /// Why it was run.
+    pub reasons: Vec<Reason>,
+    /// What went wrong.
+    pub trouble: Option<Trouble>,
+    /// Label of the step outside this run that it waits for in vain.
+    pub blocked_by: Option<String>,
+    pub ms: u64,
+    pub attempts: u32,
+    pub round_trips: u32,
+}
+
+impl Executor {
+    pub fn new(shared: Shared) -> Self {
+        let hosts = shared.graph.stack.hosts.len();
+        Self {
+            known: Mutex::new(shared.plan.known.clone()),
+            traces: Mutex::new(vec![Trace::default(); shared.graph.steps.len()]),
+            sent: (0..hosts).map(|_| AtomicU32::new(0)).collect(),
+            shared,
+        }
+    }
+
+    pub fn known(&self) -> MutexGuard<'_, Known> {
+        // Whoever panicked while holding it had only inserted values.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn traces(&self) -> MutexGuard<'_, Vec<Trace>> {
+        self.traces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns whether something that `step` watches ran and left something to look at.
+    ///
+    /// Of a step whose outputs it uses, only the outputs count. A step that it watches otherwise may have changed what no
+    /// output shows (a file that a service must be restarted for), so there its having run counts.
+    fn must_look(&self, step: StepId) -> bool {
+        let traces = self.traces();
+        let node = self.shared.graph.step(step);
+        node.watch.iter().any(|watched| {
+            let trace = traces[watched.0 as usize];
+            trace.ran && !(trace.same_outputs && self.uses_outputs_of(step, *watched))
+        })
+    }
+
+    fn uses_outputs_of(&self, step: StepId, other: StepId) -> bool {
+        let graph = &self.shared.graph;
+        graph.step(step).inputs.values().flat_map(Input::holes).any(
+            |hole| matches!(&graph.holes[hole.0 as usize], Hole::Output(of, _) if *of == other),
+        )
+    }
+
+    /// Remembers that `step` is as wanted, and what it hands on.
+    fn done(&self, step: StepId, ran: bool, outputs: &Outputs) {
+        learn_secrets(self.shared.tell.masker(), outputs);
+        self.known().learn(step, outputs);
+        let before = self
+            .shared
+            .plan
+            .decision(step)
+            .map(|decision| &decision.outputs);
+        let same_outputs = !outputs.is_empty() && before == Some(outputs);
+        self.traces()[step.0 as usize] = Trace { ran, same_outputs };
+    }
+
+    async fn perform(&self, step: StepId) -> Ended<Account> {
+        let began = Instant::now();
+        let meter = Arc::new(Metered::new(
+            Arc::clone(&self.shared.writers),
+            Arc::clone(&self.sent),
+        ));
+        let task = self.shared.graph.step(step).task.as_ref();
+        let tries = task
+            .and_then(|task| task.apply.as_ref())
+            .map_or(1, |effect| effect.tries);
+        let mut chances = Chances::new(tries);
+        let mut attempt = Attempt::new(self, step, Arc::clone(&meter) as Arc<dyn Writers>);
+        let mut attempts = 1;
+        let (state, trouble) = loop {
+            let failure = match attempt.run().await {
+                Ok(Outcome { outputs }) => {
+                    let ran = attempt.applied();
+                    self.done(step, ran, &outputs);
+                    break (if ran { Final::Ran } else { Final::Satisfied }, None);
+                }
+                Err(failure) => failure,
+            };
+            let Some(delay) = chances.next(&failure.error, failure.not_yet) else {
+                break (state_of(&failure.error), Some(self.trouble(failure)));
+            };
+            attempts += 1;
+            let tell = &self.shared.tell;
+            tell.event(What::StepRetrying {
+                label: self.label(step),
+                attempt: attempts,
+                after_ms: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+                error: tell.masked(&failure.error.to_string()),
+            });
+            tokio::time::sleep(delay).await;
+        };
+        let account = Account {
+            reasons: attempt.into_reasons(),
+            trouble,
+            blocked_by: None,
+            ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            attempts,
+            round_trips: meter.round_trips(),
+        };
+        Ended { state, account }
+    }
+
+    fn trouble(&self, failure: Failure) -> Trouble {
+        let tell = &self.shared.tell;
+        let some = |text: &str| (!text.trim().is_empty()).then(|| tell.masked(text));
+        let (output, hint, status) = match &failure.error {
+            StepError::Failed {
+                output,
+                hint,
+                status,
+                ..
+            } => (some(output), hint.clone(), *status),
+            StepError::Access(error) => (None, error.hint.clone(), None),
+            StepError::NotAsWanted(_) | StepError::Deadline(_) | StepError::Interrupted => {
+                (None, None, None)
+            }
+        };
+        let message = match &failure.error {
+            // The facts follow one by one.
+            StepError::NotAsWanted(_) if !failure.found.is_empty() => {
+                "applied, but still not as wanted".to_owned()
+            }
+            error => error.to_string(),
+        };
+        Trouble {
+            message: tell.masked(&message),
+            found: failure.found,
+            output: output.or_else(|| some(&failure.output)),
+            hint: hint.map(|hint| tell.masked(&hint)),
+            status,
+        }
+    }
+
+    pub fn label(&self, step: StepId) -> String {
+        self.shared.graph.step(step).label.to_string()
+    }
+}
+
+impl Execute for Executor {
+    type Account = Account;
+
+    fn settle(&self, step: StepId) -> Option<Ended<Account>> {
+        let satisfied = |ran, outputs: &Outputs| {
+            self.done(step, ran, outputs);
+            Some(Ended {
+                state: Final::Satisfied,
+                account: Account::default(),
+            })
+        };
+        if self.shared.graph.step(step).target == Target::Gather {
+            let ran = {
+                let traces = self.traces();
+                let node = self.shared.graph.step(step);
+                node.needs.iter().any(|need| traces[need.0 as usize].ran)
+            };
+            return satisfied(ran, &Outputs::new());
+        }
+        let decision = self.shared.plan.decision(step)?;
+        match decision.verdict {
+            Verdict::Satisfied => satisfied(false, &decision.outputs),
+            Verdict::Maybe
+                if self.shared.plan.settled[step.0 as usize] && !self.must_look(step) =>
+            {
+                satisfied(false, &decision.outputs)
+            }
+            Verdict::Blocked => match decision.reasons.first()? {
+                Reason::Needs { label } => {
+                    let account = Account {
+                        blocked_by: Some(label.clone()),
+                        ..Account::default()
+                    };
+                    Some(Ended {
+                        state: Final::Blocked,
+                        account,
+                    })
+                }
+                Reason::Unreachable { .. } => {
+                    let reason = decision
+                        .reasons
+                        .first()
+                        .map(ToString::to_string)
+                        .unwrap_or_default();
+                    let trouble = Trouble {
+                        message: self.shared.tell.masked(&reason),
+                        found: Vec::new(),
+                        output: None,
+                        hint: None,
+                        status: None,
+                    };
+                    let account = Account {
+                        trouble: Some(trouble),
+                        ..Account::default()
+                    };
+                    Some(Ended {
+                        state: Final::Unreachable,
+                        account,
+                    })
+                }
+                // A probe that could not answer may answer by now.
+                _ => None,
+            },
+            Verdict::Missing | Verdict::Changed | Verdict::Drifted | Verdict::Maybe => None,
+        }
+    }
+
+    fn execute(self: Arc<Self>, step: StepId) -> BoxFuture<'static, Ended<Account>> {
+        Box::pin(async move { self.perform(step).await })
+    }
+
+    fn panicked(&self, _step: StepId, message: &str) -> Account {
+        let tell = &self.shared.tell;
+        let trouble = Trouble {
+            message: tell.masked(&format!("Foundry broke while doing this step: {message}")),
+            found: Vec::new(),
+            output: None,
+            hint: Some(tell.masked("this is a bug: please report it with the run's log")),
+            status: None,
+        };
+        Account {
+            trouble: Some(trouble),
+            ..Account::default()
+        }
+    }
+}
+
+/// Returns the state that an error for good leads to. A host that can't be got at is not a step that failed.
+fn state_of(error: &StepError) -> Final {
+    match error {
+        StepError::Access(error) => match error.kind {
+            AccessKind::Unreachable
+            | AccessKind::Lost
+            | AccessKind::HostKey
+            | AccessKind::Auth
+            | AccessKind::Sudo => Final::Unreachable,
+            AccessKind::Deadline | AccessKind::Host | AccessKind::Local => Final::Failed,
+        },
+        StepError::Interrupted => Final::Interrupted,
+        StepError::Failed { .. } | StepError::NotAsWanted(_) | StepError::Deadline(_) => {
+            Final::Failed
+        }
+    }
+}
+
+/// Lets the masker know every secret among `values`.
+pub(super) fn learn_secrets(masker: &Masker, values: &Values) {
+    fn learn(masker: &Masker, value: &Value) {
+        match value {
+            Value::Secret(secret) => masker.learn([secret]),
+            Value::List(items) => items.iter().for_each(|item| learn(masker, item)),
+            Value::Map(entries) => entries.values().for_each(|item| learn(masker, item)),
+            Value::Null | Value::Bool(_) | Value::Int(_) | Value::Text(_) => {}
+        }
+    }
+    values.values().for_each(|value| learn(masker, value));
+}
+
+/// Returns the programs sent to each host so far.
+pub(super) fn counts(sent: &Sent) -> Vec<u32> {
+    sent.iter()
+        .map(|count| count.load(Ordering::Relaxed))
+        .collect()
+}
