@@ -11,6 +11,8 @@ mod parse_task;
 mod placeholder;
 mod problems;
 mod recipe;
+mod schema;
+mod settings;
 mod table;
 mod task;
 mod template;
@@ -25,9 +27,12 @@ use indexmap::IndexMap;
 
 pub use filter::{FILTERS, shquote};
 pub use load::{Files, RecipeSource};
+pub use parse_recipe::each_text;
 pub use placeholder::{Piece, Placeholder, split as split_placeholders};
 pub use problems::AllProblems;
 pub use recipe::{Artifact, OnTarget, Recipe, RecipeStep, SettingSpec};
+pub use schema::settings_schema;
+pub use settings::{Settings, resolve_settings};
 pub use task::{
     Collector, Effect, InputSpec, OutputSpec, ProbeSpec, QuestionSpec, Task, Template, ValueType,
 };

@@ -36,6 +36,7 @@ pub(super) fn parse_recipe(
         section: root.text("section").map(|(_, text)| text),
         always: root.bool("always").unwrap_or(false),
         health: root.texts("health"),
+        provides: root.texts("provides"),
         settings: settings(&sink, root.named("settings")),
         files,
         ..Recipe::default()
@@ -143,6 +144,7 @@ fn artifact(sink: &Sink, name: &str, span: Span, node: Node) -> Option<Artifact>
         table.missing("url");
     }
     let checksums = table.template("checksums");
+    let version = table.template("version");
     let sha256 = table
         .named("sha256")
         .into_iter()
@@ -168,6 +170,7 @@ fn artifact(sink: &Sink, name: &str, span: Span, node: Node) -> Option<Artifact>
         .collect();
     table.finish();
     Some(Artifact {
+        version,
         url: url?,
         checksums,
         sha256,

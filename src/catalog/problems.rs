@@ -38,19 +38,26 @@ impl AllProblems {
         self.files.is_empty()
     }
 
-    /// Returns `value` if nothing is wrong.
-    ///
-    /// # Errors
-    /// The problems, sorted by place within each file, if there is any.
-    pub fn into_result<T>(mut self, value: T) -> Result<T, Self> {
-        if self.files.is_empty() {
-            return Ok(value);
-        }
+    /// Returns the problems sorted by place within each file.
+    #[must_use]
+    pub fn sorted(mut self) -> Self {
         for file in &mut self.files {
             file.list
                 .sort_by_key(|problem| problem.span.map_or(0, |span| span.start));
         }
-        Err(self)
+        self
+    }
+
+    /// Returns `value` if nothing is wrong.
+    ///
+    /// # Errors
+    /// The problems, sorted by place within each file, if there is any.
+    pub fn into_result<T>(self, value: T) -> Result<T, Self> {
+        if self.files.is_empty() {
+            Ok(value)
+        } else {
+            Err(self.sorted())
+        }
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Recipe {
     pub pools: BTreeMap<String, u32>,
     /// Steps by name, in the order written (which orders nothing).
     pub steps: IndexMap<String, RecipeStep>,
+    /// Services (`service:<name>`) that the component's hosts provide, for its own steps and those of others.
+    pub provides: Vec<String>,
     /// Steps whose being satisfied means that the component is healthy.
     pub health: Vec<String>,
     /// Files beside the recipe that `file()` renders, by relative name.
@@ -62,7 +64,9 @@ pub struct SettingSpec {
 /// A download, by version and architecture.
 #[derive(Debug, Clone)]
 pub struct Artifact {
-    /// URL template over `version`, `arch`; the first entry of this list whose condition holds for the version.
+    /// Which version to get; the setting `version` unless written.
+    pub version: Option<Template>,
+    /// URL template over `version`, `arch` and `settings`.
     pub url: Template,
     /// URL template of the release's own checksum file, for versions that `sha256` does not pin.
     pub checksums: Option<Template>,

@@ -1,5 +1,12 @@
 //! `Stack` × `Catalog` → `Graph`: steps with typed ids, labels, selection, keys, queries, export. Knows no live system.
 
+mod bind;
+mod expand;
+mod expand_edges;
+mod expand_inputs;
+mod expand_scope;
+#[cfg(test)]
+mod expand_tests;
 mod export;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -17,6 +24,7 @@ mod unknown;
 
 use std::sync::Arc;
 
+pub use expand::expand;
 pub use export::{GraphJson, StepJson, dot, json, mermaid};
 pub use input::{Hole, HoleId, Input, Inputs, Part, Unfilled};
 pub use key::{Fingerprints, Key, explain_key, key, shown};
