@@ -6,6 +6,8 @@ mod decide;
     reason = "the plan is what this module is about"
 )]
 mod plan;
+#[cfg(test)]
+mod plan_tests;
 mod shorten;
 mod stamp;
 mod verdict;

@@ -10,11 +10,12 @@ use zeroize::Zeroizing;
 use super::batch::{Ask, Batch};
 use super::fact::{Facts, Fault, HostFacts, Stamp};
 use super::frame::{self, Frames, Nonce, Section};
-use super::mask::Mask;
+use super::mask::masker;
 use super::reader::{Program, Reply};
 use super::shell::{ShellError, assign_used_into, quote, quote_into};
 use super::stamp::stamps_folder;
 use crate::catalog::{Effect, Value, Values, evaluate_over};
+use crate::secret::Masker;
 
 /// What is done to a host for one step.
 pub struct Job<'a> {
@@ -37,7 +38,7 @@ pub struct Application {
     nonce: Nonce,
     program: Program,
     verify: Batch,
-    mask: Mask,
+    masker: Masker,
 }
 
 /// How a script ended.
@@ -114,7 +115,7 @@ impl Application {
                 Err(error) => Err(fault(format!("the script's standard input: {error}"))),
             })
             .transpose()?;
-        let mask = Mask::of(job.values);
+        let masker = masker(job.values);
         let timeout = job.effect.timeout;
         let mut text = Zeroizing::new(String::new());
         frame::prelude(&mut text, &nonce);
@@ -138,7 +139,7 @@ impl Application {
             nonce,
             program,
             verify,
-            mask,
+            masker,
         })
     }
 
@@ -155,12 +156,12 @@ impl Application {
         let script = frames.section("apply").cloned().unwrap_or_default();
         let ended = ended(&script);
         let said = String::from_utf8_lossy(&script.out);
-        let said = self.mask.hide(&said);
+        let said = self.masker.mask(&said);
         let (says, output): (Vec<&str>, Vec<&str>) =
             said.lines().partition(|line| line.starts_with(SAY));
         let mut output = output.join("\n");
         if matches!(ended, Ended::Cut) && !frames.stray.is_empty() {
-            let _ = write!(output, "\n{}", self.mask.hide(&frames.stray));
+            let _ = write!(output, "\n{}", self.masker.mask(&frames.stray));
         }
         let stamped = frames
             .section("stamp")

@@ -23,7 +23,6 @@ pub use fact::{Fact, Facts, Fault, HostFacts, Question, Seen, Stamp};
 pub use fill::{Filled, Known};
 pub use fold::fold;
 pub use frame::Nonce;
-pub use mask::Mask;
 pub use observe::{HostAnswered, Look, Round, StepSeen, observe};
 pub use observed::Observed;
 pub use reader::{

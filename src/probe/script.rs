@@ -8,9 +8,10 @@ use zeroize::Zeroizing;
 
 use super::fact::{Fact, Facts, Fault};
 use super::frame::Section;
-use super::mask::Mask;
+use super::mask::masker;
 use super::shell::{ShellError, assign_used_into, quote_into, uses};
 use crate::catalog::Values;
+use crate::secret::Masker;
 
 /// A probe script bound to its variables.
 #[derive(Clone)]
@@ -24,7 +25,7 @@ pub struct ProbeScript {
     /// Whether what it prints is secret: it has a secret among its variables.
     secret: bool,
     /// What must not show up in a fault.
-    mask: Mask,
+    masker: Arc<Masker>,
 }
 
 impl ProbeScript {
@@ -43,7 +44,7 @@ impl ProbeScript {
             variables,
             timeout: timeout.unwrap_or(TIMEOUT),
             secret,
-            mask: Mask::of(values),
+            masker: Arc::new(masker(values)),
         })
     }
 }
@@ -130,7 +131,7 @@ pub(super) fn render<'a>(
 
 /// Reads what a script printed.
 pub(super) fn read(script: &ProbeScript, section: &Section) -> Result<Facts, Fault> {
-    let said = script.mask.hide(section.err.trim());
+    let said = script.masker.mask(section.err.trim());
     let with = |text: String| {
         if said.is_empty() {
             text
@@ -169,7 +170,7 @@ pub(super) fn read(script: &ProbeScript, section: &Section) -> Result<Facts, Fau
                 let line = if script.secret {
                     "[redacted]".into()
                 } else {
-                    script.mask.hide(line)
+                    script.masker.mask(line)
                 };
                 let line: String = line.chars().take(200).collect();
                 return fault(
