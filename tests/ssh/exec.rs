@@ -90,7 +90,11 @@ async fn a_program_that_nobody_waits_for_any_more_is_stopped() {
     );
     tokio::select! {
         reply = run(&fleet, &text) => panic!("{reply:?}"),
-        () = eventually("it runs", || pid.exists()) => {}
+        () = async {
+            eventually("it runs", || pid.exists()).await;
+            // What it said so far has arrived when the answer to something later has.
+            run(&fleet, "true").await.unwrap();
+        } => {}
     }
     eventually("it is stopped", || !running(&pid)).await;
 }

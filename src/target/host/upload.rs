@@ -25,24 +25,10 @@ const SLOWEST: u64 = 64 << 10;
 impl Machine {
     pub(super) async fn put(&self, upload: &Upload) -> Result<(), AccessError> {
         let host = self.wire.host();
-        let local = |error: std::io::Error| {
-            access(
-                host,
-                AccessKind::Local,
-                format!("{} can't be sent: {error}", upload.from.display()),
-            )
-        };
-        // Finds out about sudo with a command that takes nothing from standard input but what it is told to.
         let sudo = self.sudo.lock().await.clone()?;
-        let mut reply = self.send(&sudo, upload).await.map_err(|e| match e {
-            SendError::File(error) => local(error),
-            SendError::Access(error) => error,
-        })?;
+        let mut reply = self.send(&sudo, upload).await?;
         if let Some(sudo) = self.sudo_after(&sudo, &reply).await? {
-            reply = self.send(&sudo, upload).await.map_err(|e| match e {
-                SendError::File(error) => local(error),
-                SendError::Access(error) => error,
-            })?;
+            reply = self.send(&sudo, upload).await?;
         }
         let said = words(&reply.stderr, 1024);
         match reply.status {
@@ -72,9 +58,16 @@ impl Machine {
         }
     }
 
-    async fn send(&self, sudo: &Sudo, upload: &Upload) -> Result<Reply, SendError> {
-        let file = File::open(&upload.from).await.map_err(SendError::File)?;
-        let bytes = file.metadata().await.map_err(SendError::File)?.len();
+    async fn send(&self, sudo: &Sudo, upload: &Upload) -> Result<Reply, AccessError> {
+        let local = |error: std::io::Error| {
+            access(
+                self.wire.host(),
+                AccessKind::Local,
+                format!("{} can't be sent: {error}", upload.from.display()),
+            )
+        };
+        let file = File::open(&upload.from).await.map_err(local)?;
+        let bytes = file.metadata().await.map_err(local)?.len();
         let preamble = sudo.preamble();
         let stdin = Stdin {
             text: vec![preamble.as_bytes()],
@@ -89,13 +82,7 @@ impl Machine {
         let deadline = Duration::from_secs(60 + bytes / SLOWEST);
         self.exec(&sudo.command(UPLOAD, &arguments), stdin, deadline)
             .await
-            .map_err(SendError::Access)
     }
-}
-
-enum SendError {
-    File(std::io::Error),
-    Access(AccessError),
 }
 
 #[cfg(test)]
