@@ -64,10 +64,10 @@ async fn a_program_that_hangs_is_stopped_at_its_deadline() {
     );
     let began = Instant::now();
     let writer = fleet.writer(H).await.unwrap();
-    let error = writer.run(&timed(&text, 1)).await.unwrap_err();
+    let error = writer.run(&timed(&text, 3)).await.unwrap_err();
     assert_eq!(error.kind, AccessKind::Deadline);
     assert!(error.message.contains("waiting"), "{error}");
-    assert!(began.elapsed() < Duration::from_secs(5));
+    assert!(began.elapsed() < Duration::from_secs(30));
     assert!(!running(&pid), "it was not stopped");
     assert_eq!(out(&run(&fleet, "echo alive").await.unwrap()), "alive\n");
     assert_eq!(fleet.connections(), 1);
@@ -160,7 +160,7 @@ async fn this_machine_needs_no_ssh() {
     let writer = fleet.writer(H).await.unwrap();
     let pid = directory.path().join("pid");
     let text = format!("sleep 600 & echo $! > {}; wait", pid.display());
-    let error = writer.run(&timed(&text, 1)).await.unwrap_err();
+    let error = writer.run(&timed(&text, 3)).await.unwrap_err();
     assert_eq!(error.kind, AccessKind::Deadline);
     assert!(!running(&pid), "it was not stopped");
     let from = directory.path().join("from");

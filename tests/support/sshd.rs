@@ -102,10 +102,11 @@ impl Sshd {
                 .local_addr()
                 .unwrap()
                 .port();
+            // SHLVL: bash then leaves out the start-up files of whoever runs the tests.
             let config = format!(
                 "{extra}\nListenAddress {address}:{port}\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\n\
                  PermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPidFile none\n\
-                 LogLevel VERBOSE\n",
+                 LogLevel VERBOSE\nSetEnv SHLVL=1\n",
                 at("host_key").display(),
                 at("authorized_keys").display(),
             );

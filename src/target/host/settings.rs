@@ -134,7 +134,7 @@ impl AccessSettings {
             prompts: None,
             starts_per_second: 30,
             starts_at_once: 8,
-            all_starts_at_once: 128,
+            all_starts_at_once: 64,
             max_connections: 1024,
             connect_timeout: Duration::from_secs(10),
             tries: 4,
