@@ -87,6 +87,22 @@ impl ValueType {
                 })
                 .collect::<Result<_, _>>()
                 .map(Value::Map),
+            // As scripts see them: a list is its lines, a table its lines `key=value`. So a file of a recipe can be
+            // a list or a table that its loops make.
+            (Self::List(_), Value::Text(text)) => self.check(Value::List(
+                lines(&text)
+                    .map(|line| Value::Text(line.to_owned()))
+                    .collect(),
+            )),
+            (Self::Map(_), Value::Text(text)) => {
+                let entries = lines(&text).map(|line| match line.split_once('=') {
+                    Some((key, value)) => Ok((key.to_owned(), Value::Text(value.to_owned()))),
+                    None => Err(format!(
+                        "{self} is wanted; as text it is lines `key=value`, not `{line}`"
+                    )),
+                });
+                self.check(Value::Map(entries.collect::<Result<_, _>>()?))
+            }
             (kind, value) => Err(format!(
                 "{} is given, but {kind} is wanted",
                 describe(&value)
@@ -125,6 +141,11 @@ impl ValueType {
             _ => Ok(text.to_owned()),
         }
     }
+}
+
+/// Returns the lines of a text that are not blank.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| !line.trim().is_empty())
 }
 
 fn check_path(text: &str) -> Result<String, String> {
@@ -204,6 +225,16 @@ mod tests {
                 ValueType::List(Box::new(ValueType::String)),
                 Value::List(vec![Value::Int(1)]),
                 Value::List(vec![text("1")]),
+            ),
+            (
+                ValueType::List(Box::new(ValueType::Int)),
+                text("1\n\n2\n"),
+                Value::List(vec![Value::Int(1), Value::Int(2)]),
+            ),
+            (
+                ValueType::Map(Box::new(ValueType::String)),
+                text("a=1=2\nb=\n"),
+                Value::Map([("a".to_owned(), text("1=2")), ("b".to_owned(), text(""))].into()),
             ),
         ] {
             assert_eq!(kind.check(given), Ok(want), "{kind}");
