@@ -148,7 +148,7 @@ pub async fn down(
     name: &LabName,
     tell: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<bool, LabError> {
-    let _lock = lock(place, name, tell)?;
+    let lock = lock(place, name, tell)?;
     // Not finished any more, from the first thing on that goes.
     remove_file(&place.finished(name))?;
     for driver in driver::all(place).await {
@@ -159,7 +159,9 @@ pub async fn down(
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(file("remove", keys)(e)),
         _ => {}
     }
-    config_file::remove_if_unchanged(&place.config(name), name)
+    let config_left = config_file::remove_if_unchanged(&place.config(name), name)?;
+    lock.forget()?;
+    Ok(config_left)
 }
 
 fn lock(place: &Place, name: &LabName, tell: &dyn Fn(Progress)) -> Result<Lock, LabError> {

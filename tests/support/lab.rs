@@ -14,7 +14,7 @@ static MADE: AtomicUsize = AtomicUsize::new(0);
 
 /// A lab of a test, with a Foundry home of its own.
 pub struct LabGuard {
-    home: tempfile::TempDir,
+    home: Option<tempfile::TempDir>,
     lab: Lab,
 }
 
@@ -26,11 +26,7 @@ pub fn lab(hosts: usize) -> Option<LabGuard> {
 
 /// Makes a lab with these arguments of `foundry lab up`.
 pub fn lab_with(args: &[&str]) -> Option<LabGuard> {
-    remove_leftovers();
-    let home = tempfile::Builder::new()
-        .prefix("foundry-test-")
-        .tempdir()
-        .unwrap();
+    let home = fresh_home();
     let name = unique_name();
     let output = foundry(home.path())
         .args(["lab", "up", "--name", &name, "--output", "json"])
@@ -40,14 +36,26 @@ pub fn lab_with(args: &[&str]) -> Option<LabGuard> {
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     if !output.status.success() {
         assert!(
-            words.contains("no lab driver works"),
+            words.contains("no lab driver works") || words.contains("this machine lacks"),
             "lab up failed:\n{words}"
         );
         eprintln!("SKIPPED: this machine can run no lab:\n{words}");
         return None;
     }
     let lab = serde_json::from_slice(&output.stdout).unwrap();
-    Some(LabGuard { home, lab })
+    Some(LabGuard {
+        home: Some(home),
+        lab,
+    })
+}
+
+/// Returns a new Foundry home, after what killed tests left is removed.
+pub fn fresh_home() -> tempfile::TempDir {
+    remove_leftovers();
+    tempfile::Builder::new()
+        .prefix("foundry-test-")
+        .tempdir()
+        .unwrap()
 }
 
 /// Returns a lab name that no other test of this machine has; it says whose it is.
@@ -78,7 +86,30 @@ impl LabGuard {
 
     /// Returns its Foundry home.
     pub fn home(&self) -> &Path {
-        self.home.path()
+        self.home
+            .as_ref()
+            .expect("the home goes with the guard")
+            .path()
+    }
+
+    /// Takes the lab down now and returns the home it had.
+    pub fn take_down(mut self) -> tempfile::TempDir {
+        self.down();
+        self.home.take().expect("the home goes with the guard")
+    }
+
+    fn down(&self) {
+        let name = self.lab.name.as_str();
+        let done = foundry(self.home())
+            .args(["lab", "down", name])
+            .output()
+            .unwrap();
+        let words = String::from_utf8_lossy(&done.stderr);
+        // A second panic would hide the first.
+        assert!(
+            done.status.success() || std::thread::panicking(),
+            "lab down failed:\n{words}"
+        );
     }
 
     /// Returns the config that `lab up` wrote.
@@ -125,16 +156,9 @@ impl LabGuard {
 
 impl Drop for LabGuard {
     fn drop(&mut self) {
-        let done = foundry(self.home())
-            .args(["lab", "down", self.lab.name.as_str()])
-            .output()
-            .unwrap();
-        let words = String::from_utf8_lossy(&done.stderr);
-        // A second panic would hide the first.
-        assert!(
-            done.status.success() || std::thread::panicking(),
-            "lab down failed:\n{words}"
-        );
+        if self.home.is_some() {
+            self.down();
+        }
     }
 }
 

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use bollard::models::{
     ContainerCreateBody, ContainerSummary, ContainerSummaryStateEnum, EndpointSettings, HostConfig,
-    HostConfigCgroupnsModeEnum, NetworkingConfig, PortBinding,
+    HostConfigCgroupnsModeEnum, NetworkingConfig, PortBinding, RestartPolicy,
+    RestartPolicyNameEnum,
 };
 
 use crate::lab::image::ADMIN;
@@ -106,6 +107,11 @@ impl HostSpec<'_> {
                     "exec,mode=0755".to_owned(),
                 )])),
                 port_bindings: Some(HashMap::from([(SSH.to_owned(), Some(vec![loopback]))])),
+                // A host that reboots comes back; one that powers off, too: Docker cannot tell them apart.
+                restart_policy: Some(RestartPolicy {
+                    name: Some(RestartPolicyNameEnum::UNLESS_STOPPED),
+                    maximum_retry_count: None,
+                }),
                 network_mode: Some(network(self.lab)),
                 ..HostConfig::default()
             }),

@@ -35,4 +35,8 @@ shadow fs mqueue
 shadow kernel hostname domainname random ns_last_pid sem \
 	shmall shmmax shmmni shm_rmid_forced shm_next_id msgmax msgmnb msgmni msg_next_id sem_next_id
 
+# Each boot of a host is one of its own, not the machine's.
+cat /proc/sys/kernel/random/uuid >/run/lab-sysctl/boot_id
+mount --bind /run/lab-sysctl/boot_id /proc/sys/kernel/random/boot_id
+
 exec /sbin/init "$@"

@@ -83,6 +83,15 @@ fn parse(mountinfo: &str) -> Vec<Hierarchy> {
     found
 }
 
+/// The two parts of a host's cgroups. Apart, since on v2 a cgroup that hands controllers down has no processes itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Who starts the host's system again when it reboots.
+    Supervisor,
+    /// The host's system.
+    System,
+}
+
 /// The cgroups of one host.
 #[derive(Debug)]
 pub(super) struct HostCgroup {
@@ -105,16 +114,21 @@ impl HostCgroup {
         Ok(Self { directories })
     }
 
-    /// Makes the cgroups and moves this process into them.
+    /// Makes the cgroups of `part` and moves this process into them.
     ///
     /// # Errors
     /// If the kernel refuses.
-    pub(super) fn enter(&self) -> Result<(), LabError> {
+    pub(super) fn enter(&self, part: Part) -> Result<(), LabError> {
         for (hierarchy, directory) in &self.directories {
-            fs::create_dir_all(directory).map_err(file("make", directory))?;
-            prepare(hierarchy, directory);
+            let directory = directory.join(match part {
+                Part::Supervisor => "supervisor",
+                Part::System => "system",
+            });
+            fs::create_dir_all(&directory).map_err(file("make", &directory))?;
+            prepare(hierarchy, &directory);
             let procs = directory.join("cgroup.procs");
-            fs::write(&procs, std::process::id().to_string()).map_err(file("enter", &procs))?;
+            // 0 is the writer itself, whatever its id in which pid namespace.
+            fs::write(&procs, "0").map_err(file("enter", &procs))?;
         }
         Ok(())
     }

@@ -77,6 +77,7 @@ impl Namespaces {
     }
 
     fn up_now(&self, blueprint: &Blueprint) -> Result<Lab, LabError> {
+        let lock = lock(&blueprint.name)?;
         let record = match Record::load(&blueprint.name)? {
             Some(record) => self.own(record)?,
             None => self.found(blueprint)?,
@@ -89,7 +90,12 @@ impl Namespaces {
             if cgroup.init().is_none() {
                 cgroup.kill_and_remove()?;
                 net::connect(&record, index, host)?;
-                launches.push(launch::start(&self.launcher, &record.lab, &host.name)?);
+                launches.push(launch::start(
+                    &self.launcher,
+                    &record.lab,
+                    &host.name,
+                    &lock,
+                )?);
             }
         }
         // All are waited for, so that none is still at work when the first failure is told.
@@ -174,17 +180,12 @@ impl Namespaces {
     }
 
     fn down_now(&self, lab: &LabName) -> Result<(), LabError> {
-        let Some(record) = Record::load(lab)? else {
-            return remove_directory(&lab_directory(lab));
-        };
-        let record = self.own(record)?;
-        // A launcher that a killed `lab up` left at work stops at a missing namespace, so that goes first.
-        for host in &record.hosts {
-            net::disconnect(lab, &host.name)?;
-            HostCgroup::of(lab, &host.name)?.kill_and_remove()?;
+        let lock = lock(lab)?;
+        if let Some(record) = Record::load(lab)? {
+            remove(&self.own(record)?)?;
         }
-        net::remove(&record)?;
-        remove_directory(&lab_directory(lab))
+        remove_directory(&lab_directory(lab))?;
+        lock.forget()
     }
 }
 
@@ -209,12 +210,27 @@ impl Driver for Namespaces {
     }
 }
 
+/// Kills what runs of the lab and removes its network.
+fn remove(record: &Record) -> Result<(), LabError> {
+    for host in &record.hosts {
+        HostCgroup::of(&record.lab, &host.name)?.kill_and_remove()?;
+    }
+    net::remove(record)
+}
+
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, LabError> + Send + 'static,
 ) -> Result<T, LabError> {
     tokio::task::spawn_blocking(work)
         .await
         .map_err(system("finish the driver's work"))?
+}
+
+/// Takes the lab for this command, after the supervisors that an earlier one started have come to their end or their host.
+fn lock(lab: &LabName) -> Result<Lock, LabError> {
+    let locks = state().join(".locks");
+    keys::make_private(&locks)?;
+    Lock::wait(&locks.join(lab.as_str()), || {})
 }
 
 /// Unpacks the image where overlays can lie on it, once.

@@ -8,6 +8,7 @@ mod cgroup;
 mod driver;
 mod init;
 mod launch;
+mod mounts;
 mod net;
 mod record;
 mod subnet;
