@@ -30,6 +30,8 @@ pub struct LabArgs {
 enum LabCommand {
     /// Makes a lab, or starts what is stopped of it, and writes its config
     Up(UpArgs),
+    /// Builds the hosts' image, if this machine has none yet; `up` does it too
+    Image,
     /// Lists your labs and their hosts as they are now
     List {
         /// How to print the list
@@ -117,6 +119,7 @@ enum Output {
 pub async fn run(args: LabArgs) -> Result<(), LabError> {
     match args.command {
         LabCommand::Up(args) => up(args).await,
+        LabCommand::Image => image(),
         LabCommand::List { output } => list(output).await,
         LabCommand::Ssh { host, command } => ssh(&host, &command).await,
         LabCommand::Down { names, all } => down(names, all).await,
@@ -196,6 +199,12 @@ fn reach(lab: &Lab, host: &LabHost) -> String {
     }
 }
 
+fn image() -> Result<(), LabError> {
+    let archive = lab::build_image(&Place::of_user()?, &tell)?;
+    print(&format!("{}\n", archive.display()));
+    Ok(())
+}
+
 async fn list(output: Output) -> Result<(), LabError> {
     let labs = lab::list(&Place::of_user()?).await?;
     match output {
@@ -216,12 +225,17 @@ fn table(labs: &[Lab]) -> String {
                 (_, HostState::Running) => "running",
                 (_, HostState::Stopped) => "stopped",
             };
+            // A stopped container has no address and no published port.
+            let (address, port) = match host.port {
+                0 => ("-".to_owned(), "-".to_owned()),
+                port => (host.address.to_string(), port.to_string()),
+            };
             rows.push([
                 lab.name.to_string(),
                 host.name.to_string(),
                 state.to_owned(),
-                host.address.to_string(),
-                host.port.to_string(),
+                address,
+                port,
                 host.user.clone(),
                 lab.driver.to_string(),
             ]);

@@ -10,6 +10,8 @@ use russh::keys::ssh_key::LineEnding;
 use russh::keys::ssh_key::private::Ed25519Keypair;
 use zeroize::Zeroizing;
 
+use crate::secret::Secret;
+
 use super::LabError;
 use super::error::{file, system};
 
@@ -27,10 +29,10 @@ pub(super) fn generate(comment: &str) -> Result<PrivateKey, LabError> {
 ///
 /// # Errors
 /// If the system has no randomness.
-pub(super) fn password() -> Result<Zeroizing<String>, LabError> {
+pub(super) fn password() -> Result<Secret<String>, LabError> {
     const LETTERS: &[u8; 64] = b"ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789ABCDEFG";
     let letters = random::<20>()?.map(|byte| char::from(LETTERS[usize::from(byte % 64)]));
-    Ok(Zeroizing::new(letters.iter().collect()))
+    Ok(Secret::new(letters.iter().collect()))
 }
 
 fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, LabError> {
@@ -126,7 +128,8 @@ mod tests {
 
     #[test]
     fn passwords_differ() {
-        assert_ne!(password().unwrap(), password().unwrap());
-        assert_eq!(password().unwrap().len(), 20);
+        let (one, other) = (password().unwrap(), password().unwrap());
+        assert_ne!(one.expose(), other.expose());
+        assert_eq!(one.expose().len(), 20);
     }
 }

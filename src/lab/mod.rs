@@ -33,4 +33,4 @@ pub use model::{
 #[cfg(target_os = "linux")]
 pub use namespaces::host_init;
 pub use place::Place;
-pub use up::{Progress, Times, Up, down, list, up};
+pub use up::{Progress, Times, Up, build_image, down, list, up};

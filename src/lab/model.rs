@@ -100,7 +100,7 @@ pub struct LabHost {
     pub name: LabName,
     /// Where this machine reaches its sshd.
     pub address: IpAddr,
-    /// The port of its sshd at `address`.
+    /// The port of its sshd at `address`; 0 while a stopped container has none.
     pub port: u16,
     /// The user with passwordless sudo.
     pub user: String,

@@ -9,6 +9,8 @@ use russh::client::{self, Handle};
 use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::secret::Secret;
+
 use super::{LabError, LabHost};
 
 /// How long a host may take to boot. One takes about a second; two hundred at once, on two cores, a minute.
@@ -59,10 +61,16 @@ pub(super) async fn booted(host: &LabHost, key: &Arc<PrivateKey>) -> Result<Stri
 pub(super) async fn make_password_user(
     host: &LabHost,
     key: &Arc<PrivateKey>,
-    password: &str,
+    password: &Secret<String>,
 ) -> Result<(), LabError> {
     let script = "id debian >/dev/null 2>&1 || sudo useradd -m -s /bin/bash -G sudo debian; sudo chpasswd && echo made";
-    let made = command(host, key, script, &format!("debian:{password}\n")).await;
+    let made = command(
+        host,
+        key,
+        script,
+        &format!("debian:{}\n", password.expose()),
+    )
+    .await;
     let why = match made {
         Ok(word) if word.trim() == "made" => return Ok(()),
         Ok(word) => word,

@@ -1,17 +1,20 @@
 //! The commands of a lab, from what a user asks for to hosts that answer: the order of things for either driver.
 //! Prints nothing.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
 use russh::keys::PrivateKey;
 
+use crate::secret::Secret;
+
 use super::error::{file, system};
 use super::lock::Lock;
 use super::{
-    Blueprint, Driver, HostState, Lab, LabError, LabName, LabState, Place, Wanted, config_file,
-    driver, image, keys, ready,
+    Blueprint, Driver, Lab, LabError, LabName, LabState, Place, Wanted, config_file, driver, image,
+    keys, ready,
 };
 
 /// What `lab up` is about.
@@ -120,6 +123,14 @@ pub async fn up(
     })
 }
 
+/// Builds the hosts' image if this machine has none yet, so that labs come up fast from then on. Blocks.
+///
+/// # Errors
+/// If the machine lacks what builds it, or the packages cannot be had.
+pub fn build_image(place: &Place, tell: &dyn Fn(Progress)) -> Result<PathBuf, LabError> {
+    Ok(image::ensure(place, tell)?.archive)
+}
+
 /// Returns the labs of this user on this machine.
 ///
 /// # Errors
@@ -221,12 +232,15 @@ fn judged(place: &Place, mut lab: Lab) -> Lab {
 async fn give_password(place: &Place, lab: &Lab, key: &Arc<PrivateKey>) -> Result<(), LabError> {
     let path = place.password(&lab.name);
     let password = match std::fs::read_to_string(&path) {
-        Ok(text) => text.trim().to_owned().into(),
+        Ok(text) => Secret::new(text.trim().to_owned()),
         Err(_) => keys::password()?,
     };
-    keys::write_private(&path, format!("{}\n", *password).as_bytes())?;
-    let hosts = lab.hosts.iter().filter(|h| h.state == HostState::Running);
-    try_join_all(hosts.map(|host| ready::make_password_user(host, key, &password))).await?;
+    keys::write_private(&path, password.expose().as_bytes())?;
+    let made = lab
+        .hosts
+        .iter()
+        .map(|host| ready::make_password_user(host, key, &password));
+    try_join_all(made).await?;
     Ok(())
 }
 
@@ -243,7 +257,7 @@ fn write_known_hosts(place: &Place, lab: &Lab) -> Result<(), LabError> {
     keys::write_private(&place.known_hosts(&lab.name), lines.as_bytes())
 }
 
-fn remove_file(path: &std::path::Path) -> Result<(), LabError> {
+fn remove_file(path: &Path) -> Result<(), LabError> {
     match std::fs::remove_file(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(system("forget the lab")(e)),
         _ => Ok(()),
