@@ -1,8 +1,4 @@
 //! Builds the crate anew when a task or a recipe comes or goes: they are embedded. Knows nothing about them.
-#![expect(
-    clippy::print_stdout,
-    reason = "this is how a build script talks to cargo"
-)]
 
 fn main() {
     for watched in ["build.rs", "tasks", "recipes"] {
