@@ -58,7 +58,7 @@ need_nextest() {
     mkdir -p "$tools/bin"
     local system=linux
     [ "$(uname -m)" = x86_64 ] || system=linux-arm
-    if curl -fsSL --max-time 120 "https://get.nexte.st/$nextest_version/$system" 2>/dev/null | tar xzf - -C "$tools/bin" 2>/dev/null; then
+    if curl -fsSL --connect-timeout 10 --max-time 120 "https://get.nexte.st/$nextest_version/$system" 2>/dev/null | tar xzf - -C "$tools/bin" 2>/dev/null; then
         say "installed cargo-nextest $nextest_version"
     else
         need_cargo_tool cargo-nextest "$nextest_version"
@@ -72,7 +72,7 @@ need_bao() {
     local into arch
     into=$(mktemp -d)
     arch=$(dpkg --print-architecture 2>/dev/null || echo amd64)
-    if curl -fsSL --max-time 300 -o "$into/bao.tar.gz" \
+    if curl -fsSL --connect-timeout 10 --max-time 300 -o "$into/bao.tar.gz" \
         "https://github.com/openbao/openbao/releases/download/v$bao_version/openbao_${bao_version}_linux_$arch.tar.gz" 2>/dev/null; then
         tar xzf "$into/bao.tar.gz" -C "$into" bao
     else
