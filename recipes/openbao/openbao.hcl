@@ -12,6 +12,8 @@ max_lease_ttl     = {{ settings.lease_max | quote_hcl }}
 storage "raft" {
   path    = "/opt/openbao/data"
   node_id = {{ host.name | quote_hcl }}
+  # What upstream advises for production: a lost leader is noticed in a second, not in five.
+  performance_multiplier = 1
 }
 {% else %}
 storage "postgresql" {

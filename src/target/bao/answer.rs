@@ -14,14 +14,11 @@ use crate::target::script::Script;
 /// The answer to an init.
 #[derive(Deserialize)]
 pub struct Answer {
-    #[serde(default)]
-    unseal_keys_b64: Vec<String>,
-    #[serde(default)]
-    unseal_threshold: u32,
-    #[serde(default)]
-    recovery_keys_b64: Vec<String>,
-    #[serde(default)]
-    recovery_keys_threshold: u32,
+    // Null where there are none.
+    unseal_keys_b64: Option<Vec<String>>,
+    unseal_threshold: Option<u32>,
+    recovery_keys_b64: Option<Vec<String>>,
+    recovery_keys_threshold: Option<u32>,
     root_token: String,
 }
 
@@ -74,26 +71,29 @@ impl Answer {
     /// Returns the shares that people get: of the unseal key, or with automatic unsealing of the recovery key.
     #[must_use]
     pub fn shares(&self) -> Shares<'_> {
-        if self.unseal_keys_b64.is_empty() {
-            Shares {
+        match self.unseal_keys_b64.as_deref() {
+            None | Some([]) => Shares {
                 kind: "recovery",
-                keys: &self.recovery_keys_b64,
-                threshold: self.recovery_keys_threshold,
-            }
-        } else {
-            Shares {
+                keys: self.recovery_keys_b64.as_deref().unwrap_or_default(),
+                threshold: self.recovery_keys_threshold.unwrap_or_default(),
+            },
+            Some(keys) => Shares {
                 kind: "unseal",
-                keys: &self.unseal_keys_b64,
-                threshold: self.unseal_threshold,
-            }
+                keys,
+                threshold: self.unseal_threshold.unwrap_or_default(),
+            },
         }
     }
 
     /// Returns the shares that open a node, if they are not encrypted to their holders (those are far longer).
     #[must_use]
     pub fn usable(&self) -> &[String] {
-        let plain = self.unseal_keys_b64.iter().all(|key| key.len() <= 64);
-        if plain { &self.unseal_keys_b64 } else { &[] }
+        let keys = self.unseal_keys_b64.as_deref().unwrap_or_default();
+        if keys.iter().all(|key| key.len() <= 64) {
+            keys
+        } else {
+            &[]
+        }
     }
 
     /// Returns the root token.

@@ -27,7 +27,9 @@ enum State {
     New,
     /// At least one belongs to a cluster, of this id where one is unsealed.
     Initialised(Option<String>),
-    /// One was initialised and its answer never reached its file.
+    /// One was initialised, and its answer is whole but not in its place yet.
+    Unfinished(HostId),
+    /// One was initialised, and its answer never came whole.
     Lost(HostId),
 }
 
@@ -64,9 +66,16 @@ impl State {
                 .iter()
                 .any(|(_, facts)| fact(facts, "", "answer") == name)
         };
+        let answer = |host: &Seen| match &host.answer {
+            Ok(facts) => fact(facts, "", "answer").to_owned(),
+            Err(_) => String::new(),
+        };
+        if let Some(host) = members.iter().find(|host| answer(host) == "part") {
+            return Ok(Self::Unfinished(host.host));
+        }
+        // Once another has joined, somebody had its keys.
         if let [only] = members[..]
-            && let Ok(facts) = &only.answer
-            && fact(facts, "", "answer") == "part"
+            && answer(only) == "begun"
             && !marked("whole")
         {
             return Ok(Self::Lost(only.host));
@@ -93,7 +102,7 @@ impl ActionProbe for Init {
         let (word, id) = match State::read(seen)? {
             State::New => ("absent", None),
             State::Initialised(id) => ("yes", id),
-            State::Lost(_) => ("broken off", None),
+            State::Unfinished(_) | State::Lost(_) => ("broken off", None),
         };
         Ok([
             ("initialized".to_owned(), word.into()),
@@ -115,6 +124,7 @@ impl Action for Init {
         Box::pin(async move {
             let host = match State::read(context.seen).map_err(group::failed)? {
                 State::Initialised(_) => return Ok(()),
+                State::Unfinished(host) => host,
                 State::Lost(host) => {
                     recover(context, host).await?;
                     host
@@ -325,14 +335,14 @@ mod tests {
             )
         };
         let read = |first| State::read(&[first, new("b")]);
-        assert_eq!(read(mark("true", "part")), Ok(State::Lost(HostId(0))));
+        assert_eq!(read(mark("true", "begun")), Ok(State::Lost(HostId(0))));
+        assert_eq!(read(mark("true", "part")), Ok(State::Unfinished(HostId(0))));
         assert_eq!(
             read(mark("true", "absent")),
             Ok(State::Initialised(Some("id".into())))
         );
-        assert_eq!(read(mark("false", "part")), Ok(State::New));
-        // Once others have joined, somebody had its keys.
-        let joined = State::read(&[mark("true", "part"), open("b", "id")]);
+        assert_eq!(read(mark("false", "begun")), Ok(State::New));
+        let joined = State::read(&[mark("true", "begun"), open("b", "id")]);
         assert_eq!(joined, Ok(State::Initialised(Some("id".into()))));
     }
 }

@@ -3,7 +3,7 @@
 umask 077
 mkdir -p -- "$(dirname -- "$answer")"
 if [ -s "$answer" ]; then exit 0; fi
-if [ -s "$answer.part" ] && grep -q '"root_token"' "$answer.part" && [ "$(tail -n 1 -- "$answer.part")" = '}' ]; then
+if [ "$(tail -n 1 -- "$answer.part" 2>/dev/null)" = '}' ]; then
     sync -- "$answer.part"
     mv -f -- "$answer.part" "$answer"
     exit 0

@@ -179,7 +179,7 @@ async fn try_ways(
         let script = Script::new(
             include_str!("listen.sh"),
             Duration::from_secs(30),
-            &[("port", &port)],
+            &[("address", own.address), ("port", &port)],
         );
         let _ = script.reply(here).await;
     };

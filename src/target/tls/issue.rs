@@ -58,8 +58,9 @@ pub fn certificate(
         }
     }
     let mut params = CertificateParams::new(unique)?;
-    if let Some(first) = names.first() {
-        params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    // X.520 lets a common name have 64 characters; the names that count are in the extension anyway.
+    if let Some(first) = names.iter().find(|name| name.len() <= 64) {
         params.distinguished_name.push(DnType::CommonName, *first);
     }
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

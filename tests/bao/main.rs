@@ -1,0 +1,360 @@
+//! OpenBAO's actions, adapter and store, against real servers on this machine.
+
+mod cluster;
+
+use cluster::{Cluster, Seal, program};
+use foundry::catalog::Value;
+use foundry::config::HostId;
+use foundry::secret::{Secret, SecretStore as _};
+
+const POLICY: &str = include_str!("../../recipes/openbao/foundry-policy.hcl");
+
+fn text(text: impl Into<String>) -> Value {
+    Value::Text(text.into())
+}
+
+fn texts(texts: &[&str]) -> Value {
+    Value::List(texts.iter().map(|&one| text(one)).collect())
+}
+
+fn init(cluster: &Cluster) -> Vec<(&'static str, Value)> {
+    vec![
+        ("program", text(cluster.program.to_str().unwrap())),
+        ("answer", text(cluster.answer().to_str().unwrap())),
+        (
+            "data",
+            text(cluster.folder.path().join("bao-1/data").to_str().unwrap()),
+        ),
+        (
+            "seal",
+            text(if cluster.seal == Seal::Static {
+                "static"
+            } else {
+                "shamir"
+            }),
+        ),
+        ("shares", Value::Int(3)),
+        ("threshold", Value::Int(2)),
+    ]
+}
+
+fn join(cluster: &Cluster, at: usize, id: &str) -> Vec<(&'static str, Value)> {
+    let members = cluster
+        .stack
+        .hosts
+        .iter()
+        .map(|host| format!("{}={}\n", host.name, host.address))
+        .collect::<String>();
+    vec![
+        ("members", text(members)),
+        ("me", text(&*cluster.stack.hosts[at].name)),
+        ("cluster_id", text(id)),
+    ]
+}
+
+fn handover(cluster: &Cluster) -> Vec<(&'static str, Value)> {
+    vec![
+        ("answer", text(cluster.answer().to_str().unwrap())),
+        ("seal_key", text("")),
+        ("policy", text(POLICY)),
+    ]
+}
+
+fn kv(path: &str, value: &str) -> Vec<(&'static str, Value)> {
+    let data = [(
+        "key".to_owned(),
+        Value::Secret(Secret::new(value.to_owned())),
+    )];
+    vec![("path", text(path)), ("data", Value::Map(data.into()))]
+}
+
+fn mount() -> Vec<(&'static str, Value)> {
+    vec![
+        ("path", text("foundry")),
+        (
+            "options",
+            Value::Map([("version".to_owned(), text("2"))].into()),
+        ),
+        ("description", text("Secrets of the stack")),
+    ]
+}
+
+/// Returns the token that Foundry keeps.
+fn token(cluster: &Cluster) -> String {
+    use foundry::run::Keeper as _;
+    cluster
+        .keeper
+        .load("lab-bao-token")
+        .unwrap()
+        .unwrap()
+        .expose()
+        .clone()
+}
+
+fn root_token(cluster: &Cluster) -> String {
+    let answer = std::fs::read_to_string(cluster.answer()).unwrap();
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    answer["root_token"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_new_nodes_become_one_cluster_that_foundry_has_a_token_for() {
+    let Some(program) = program() else { return };
+    let cluster = Cluster::start(program, 3, Seal::Static);
+    let all = cluster.all();
+
+    // Before: nobody is asked for a token that can't be there.
+    let fault = cluster.observe("bao-mount", &mount()).await.unwrap_err();
+    assert!(fault.not_yet);
+    assert_eq!(fault.message, "OpenBAO is not initialised");
+
+    let facts = cluster
+        .build("bao-init", &all, &init(&cluster))
+        .await
+        .unwrap();
+    assert_eq!(facts["initialized"].value(), "yes");
+    let id = facts["cluster_id"].value().to_owned();
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(cluster.answer()).unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+
+    for at in [1, 2] {
+        let host = [HostId(u32::try_from(at).unwrap())];
+        let facts = cluster
+            .build("bao-join", &host, &join(&cluster, at, &id))
+            .await
+            .unwrap();
+        assert_eq!(facts["sealed"].value(), "false");
+        assert_eq!(facts["cluster_id"].value(), id);
+    }
+
+    let root = root_token(&cluster);
+    let facts = cluster
+        .build("bao-handover", &all, &handover(&cluster))
+        .await
+        .unwrap();
+    assert_eq!(facts["answer"].value(), "absent");
+    assert!(!cluster.answer().exists());
+    {
+        let handed = cluster.keeper.handed.lock().unwrap();
+        let [(title, kept)] = &handed[..] else {
+            panic!("handed over {} times", handed.len())
+        };
+        assert_eq!(title, "openbao recovery keys of stack lab");
+        assert!(kept.contains("any 2 of 3 together"), "{kept}");
+        assert!(!kept.contains(&root), "the root token is nobody's to keep");
+    }
+    let answer = cluster.bao(&root, &["token", "lookup"]);
+    assert!(answer.contains("permission denied"), "{answer}");
+    let answer = cluster.bao(&token(&cluster), &["token", "lookup"]);
+    assert!(answer.contains("[default foundry]"), "{answer}");
+
+    let facts = cluster.serve("bao-mount", &mount()).await.unwrap();
+    assert_eq!(facts["type"].value(), "kv");
+    assert_eq!(facts["options"].value(), r#"{"version":"2"}"#);
+    let policy = [("name", text("foundry")), ("policy", text(POLICY))];
+    let facts = cluster.serve("bao-policy", &policy).await.unwrap();
+    assert_eq!(facts["policy"].value(), POLICY.trim());
+    assert_eq!(
+        cluster.observe("bao-kv", &kv("ca", "one")).await.unwrap()["differs"].value(),
+        "absent"
+    );
+    let facts = cluster.serve("bao-kv", &kv("ca", "one")).await.unwrap();
+    assert_eq!(facts["differs"].value(), "");
+    assert_eq!(
+        cluster.observe("bao-kv", &kv("ca", "two")).await.unwrap()["differs"].value(),
+        "key"
+    );
+
+    let members = [("members", texts(&["bao-1", "bao-2", "bao-3"]))];
+    let facts = cluster.serve("bao-health", &members).await.unwrap();
+    assert_eq!(facts["clusters"].value(), "1");
+    assert_eq!(facts["voters"].value(), "bao-1 bao-2 bao-3");
+    let peers = cluster.bao(&token(&cluster), &["operator", "raft", "list-peers"]);
+    eprintln!("{peers}");
+    assert_eq!(peers.matches("true").count(), 3, "{peers}");
+
+    // A second look finds everything as it is.
+    let (_, facts) = cluster
+        .probe(
+            "bao-init",
+            &all,
+            &cluster.inputs("bao-init", &init(&cluster)),
+        )
+        .await;
+    assert_eq!(facts.unwrap()["cluster_id"].value(), id);
+
+    // The active node goes: the next question finds the new one.
+    cluster.kill(0);
+    let mut found = cluster.observe("bao-kv", &kv("ca", "one")).await;
+    for _ in 0..150 {
+        if found.is_ok() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        found = cluster.observe("bao-kv", &kv("ca", "one")).await;
+    }
+    assert_eq!(found.unwrap()["differs"].value(), "");
+    let facts = cluster.observe("bao-health", &members).await.unwrap();
+    assert_eq!(facts["open"].value(), "bao-2 bao-3");
+    assert!(
+        facts["trouble"]
+            .value()
+            .starts_with("bao-1: OpenBAO does not answer"),
+        "{facts:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_are_read_written_and_listed_by_namespace() {
+    let Some(program) = program() else { return };
+    let cluster = Cluster::start(program, 1, Seal::Static);
+    let all = cluster.all();
+    cluster
+        .build("bao-init", &all, &init(&cluster))
+        .await
+        .unwrap();
+    cluster
+        .build("bao-handover", &all, &handover(&cluster))
+        .await
+        .unwrap();
+    let store = cluster.store();
+    let secret = |text: &str| Secret::new(text.to_owned());
+
+    assert_eq!(store.read("foundry/grafana").await.unwrap(), None);
+    store
+        .write("foundry/grafana", "admin_password", &secret("hunter2"))
+        .await
+        .unwrap();
+    store
+        .write("foundry/grafana", "user", &secret("admin"))
+        .await
+        .unwrap();
+    store
+        .write("myapp-stable/database/prod", "password", &secret("p"))
+        .await
+        .unwrap();
+    let fields = store.read("foundry/grafana").await.unwrap().unwrap();
+    assert_eq!(fields["admin_password"].expose(), "hunter2");
+    assert_eq!(fields["user"].expose(), "admin");
+    assert_eq!(store.list("").await.unwrap(), ["foundry/", "myapp-stable/"]);
+    assert_eq!(store.list("foundry").await.unwrap(), ["grafana"]);
+    assert_eq!(store.list("myapp-stable").await.unwrap(), ["database/"]);
+    assert_eq!(store.list("nobody").await.unwrap(), [""; 0]);
+
+    // What was deleted can be written again.
+    let done = cluster.bao(
+        &token(&cluster),
+        &["kv", "delete", "-mount=foundry", "grafana"],
+    );
+    assert!(done.contains("Success"), "{done}");
+    assert_eq!(store.read("foundry/grafana").await.unwrap(), None);
+    store
+        .write("foundry/grafana", "admin_password", &secret("again"))
+        .await
+        .unwrap();
+    let fields = store.read("foundry/grafana").await.unwrap().unwrap();
+    assert_eq!(fields.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shamir_is_opened_by_the_answer_at_first_and_by_the_holders_later() {
+    let Some(program) = program() else { return };
+    let cluster = Cluster::start(program, 1, Seal::Shamir);
+    let all = cluster.all();
+    let facts = cluster
+        .build("bao-init", &all, &init(&cluster))
+        .await
+        .unwrap();
+    let id = facts["cluster_id"].value().to_owned();
+    cluster
+        .build("bao-handover", &all, &handover(&cluster))
+        .await
+        .unwrap();
+    cluster.serve("bao-mount", &mount()).await.unwrap();
+
+    cluster.kill(0);
+    let fault = cluster.observe("bao-mount", &mount()).await.unwrap_err();
+    assert!(fault.not_yet);
+    assert!(
+        fault.message.starts_with("OpenBAO does not answer"),
+        "{}",
+        fault.message
+    );
+    cluster.boot(0);
+    let fault = cluster.observe("bao-mount", &mount()).await.unwrap_err();
+    assert!(fault.not_yet);
+    assert_eq!(fault.message, "OpenBAO is sealed");
+
+    let unseal = [
+        ("answer", text(cluster.answer().to_str().unwrap())),
+        ("members", texts(&["bao-1"])),
+        ("cluster_id", text(id)),
+    ];
+    let error = cluster
+        .build("bao-unseal", &all, &unseal)
+        .await
+        .unwrap_err();
+    assert!(error.contains("nobody to ask"), "{error}");
+    let kept = cluster.keeper.handed.lock().unwrap()[0].1.clone();
+    *cluster.keeper.answers.lock().unwrap() = kept
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("share ")?.split_once(": "))
+        .map(|(_, key)| key.to_owned())
+        .take(2)
+        .collect();
+    let facts = cluster.build("bao-unseal", &all, &unseal).await.unwrap();
+    assert_eq!(facts["sealed"].value(), "false");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_locked_out_whatever_breaks_off() {
+    let Some(program) = program() else { return };
+    let cluster = Cluster::start(program, 1, Seal::Static);
+    let all = cluster.all();
+    let facts = cluster
+        .build("bao-init", &all, &init(&cluster))
+        .await
+        .unwrap();
+    let id = facts["cluster_id"].value().to_owned();
+
+    // Killed between the answer and its move into place: the next run moves it, and does not init again.
+    let part = cluster.answer().with_extension("json.part");
+    std::fs::rename(cluster.answer(), &part).unwrap();
+    let inputs = cluster.inputs("bao-init", &init(&cluster));
+    let (_, facts) = cluster.probe("bao-init", &all, &inputs).await;
+    assert_eq!(facts.unwrap()["initialized"].value(), "broken off");
+    let facts = cluster
+        .build("bao-init", &all, &init(&cluster))
+        .await
+        .unwrap();
+    assert_eq!(facts["initialized"].value(), "yes");
+    assert_eq!(facts["cluster_id"].value(), id);
+    assert!(!part.exists());
+
+    // Nobody took the keys: they stay.
+    *cluster.keeper.refuses.lock().unwrap() = true;
+    let error = cluster
+        .build("bao-handover", &all, &handover(&cluster))
+        .await
+        .unwrap_err();
+    assert!(error.contains("there is nobody to show them to"), "{error}");
+    assert!(cluster.answer().exists());
+    *cluster.keeper.refuses.lock().unwrap() = false;
+
+    // Killed between revoking the root token and shredding: the next run only shreds.
+    let copy = std::fs::read(cluster.answer()).unwrap();
+    cluster
+        .build("bao-handover", &all, &handover(&cluster))
+        .await
+        .unwrap();
+    let before = token(&cluster);
+    std::fs::write(cluster.answer(), copy).unwrap();
+    cluster
+        .build("bao-handover", &all, &handover(&cluster))
+        .await
+        .unwrap();
+    assert_eq!(token(&cluster), before);
+    assert!(!cluster.answer().exists());
+}
