@@ -19,7 +19,8 @@ use foundry::probe::{
     Program, Reader, Readers, Reply, Seen, ServiceReader,
 };
 use foundry::run::{
-    ActionContext, Keeper, Safekeeping, ServiceWriter, StepError, Tunnel, Upload, Writer, Writers,
+    ActionContext, Actions as _, Keeper, Safekeeping, ServiceWriter, StepError, Tunnel, Upload,
+    Writer, Writers,
 };
 use foundry::secret::Secret;
 use foundry::target::BuiltIn;
@@ -222,7 +223,7 @@ impl Cluster {
                 script: Some(ProbeScript::new(script, &inputs, task.probe.timeout).unwrap()),
                 stamp: "x".to_owned(),
             };
-            let batch = Batch::new([ask], None, Nonce::new([7; 16]));
+            let batch = Batch::new([Arc::new(ask)], None, Nonce::new([7; 16]));
             let reader = self.hosts.reader(host).await.unwrap();
             let reply = reader.ask(batch.program()).await.unwrap();
             seen.push(Seen {
