@@ -118,3 +118,48 @@ async fn an_upload_that_is_cut_off_leaves_nothing() {
     })
     .await;
 }
+
+/// A file system that holds next to nothing.
+struct Small(std::path::PathBuf);
+
+impl Small {
+    fn mount(at: std::path::PathBuf) -> Option<Self> {
+        std::fs::create_dir(&at).unwrap();
+        let none: Option<&str> = None;
+        let flags = nix::mount::MsFlags::empty();
+        match nix::mount::mount(none, &at, Some("tmpfs"), flags, Some("size=64k")) {
+            Ok(()) => Some(Self(at)),
+            Err(error) => {
+                skip(&format!("no file system can be mounted here: {error}"));
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount(&self.0);
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_said_and_what_was_there_stays() {
+    let Some(sshd) = Sshd::start("") else { return };
+    let Some(small) = Small::mount(sshd.path("small")) else {
+        return;
+    };
+    let fleet = fleet(&sshd);
+    let writer = fleet.writer(H).await.unwrap();
+    let to = small.0.join("file");
+    writer.upload(&file(&sshd, b"first", &to)).await.unwrap();
+    let error = writer
+        .upload(&file(&sshd, &vec![7; 20_000_000], &to))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, AccessKind::Host);
+    assert!(error.message.contains("No space left on device"), "{error}");
+    assert_eq!(std::fs::read(&to).unwrap(), b"first");
+    assert_eq!(std::fs::read_dir(&small.0).unwrap().count(), 1);
+    assert_eq!(fleet.connections(), 1);
+}
