@@ -13,6 +13,9 @@ use support::lab::{LabGuard, foundry, fresh_home, lab, lab_with, unique_name};
 /// How long anything may take that a test waits for.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// A point of `lab up` at which it is killed, and how to see that it is reached.
+type Moment<'a> = (&'a str, Box<dyn Fn() -> bool>);
+
 #[test]
 fn hosts_are_debian_machines_that_find_each_other() {
     let Some(lab) = lab(2) else { return };
@@ -117,7 +120,7 @@ fn a_killed_up_is_cleaned_up_by_the_next() {
     let home = fresh_home();
     let name = unique_name();
     let state = format!("/var/lib/foundry/lab/{name}");
-    let moments: [(&str, Box<dyn Fn() -> bool>); 4] = [
+    let moments: [Moment<'_>; 4] = [
         ("its record is there", exists(&format!("{state}/lab.json"))),
         (
             "a disk is there",
