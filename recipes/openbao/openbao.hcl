@@ -8,6 +8,7 @@ log_level = {{ settings.log_level | quote_hcl }}
 
 default_lease_ttl = {{ settings.lease_default | quote_hcl }}
 max_lease_ttl     = {{ settings.lease_max | quote_hcl }}
+
 {% if settings.storage == 'raft' %}
 storage "raft" {
   path    = "/opt/openbao/data"
@@ -21,6 +22,7 @@ storage "postgresql" {
   ha_enabled     = "true"
 }
 {% endif %}
+
 listener "tcp" {
   address         = {{ (settings.listen ~ ':8200') | quote_hcl }}
   tls_cert_file   = "/opt/openbao/tls/cert.pem"
@@ -28,12 +30,14 @@ listener "tcp" {
   tls_min_version = "tls12"
 }
 {% if settings.seal == 'static' %}
+
 seal "static" {
   current_key_id = "{{ steps['seal-key'].id }}"
   current_key    = "file:///run/credentials/openbao.service/seal"
 }
 {% endif %}
-{%- if settings.audit.enabled %}
+{% if settings.audit.enabled %}
+
 audit "file" "file" {
   options {
     file_path = {{ (settings.audit.folder ~ '/audit.jsonl') | quote_hcl }}

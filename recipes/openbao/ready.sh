@@ -2,10 +2,10 @@ code=$(curl --silent --output /dev/null --write-out '%{http_code}' --max-time 5 
 case $code in
     # Active, standby, or waiting to be initialised.
     200 | 429 | 472 | 473 | 501) ;;
-{%- if settings.seal == 'shamir' %}
+{% if settings.seal == 'shamir' %}
     # Sealed: the unseal step comes next.
     503) ;;
-{%- endif %}
+{% endif %}
     *)
         echo "its health answers $code (503: sealed, 000: nothing)"
         exit 1

@@ -43,10 +43,10 @@ fn join(cluster: &Cluster, at: usize, id: &str) -> Vec<(&'static str, Value)> {
         .stack
         .hosts
         .iter()
-        .map(|host| format!("{}={}\n", host.name, host.address))
-        .collect::<String>();
+        .map(|host| (host.name.to_string(), text(&*host.address)))
+        .collect();
     vec![
-        ("members", text(members)),
+        ("members", Value::Map(members)),
         ("me", text(&*cluster.stack.hosts[at].name)),
         ("cluster_id", text(id)),
     ]

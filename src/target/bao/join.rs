@@ -40,16 +40,13 @@ struct Member<'a> {
     address: &'a str,
 }
 
-fn members(text: &str) -> Result<Vec<Member<'_>>, String> {
-    text.lines()
-        .filter(|line| !line.trim().is_empty())
-        .map(|line| {
-            line.trim()
-                .split_once('=')
-                .map(|(name, address)| Member { name, address })
-                .ok_or_else(|| format!("`{line}` is not `name=address`"))
-        })
-        .collect()
+/// Returns the hosts of the cluster, by name.
+fn members(inputs: &Values) -> Result<Vec<Member<'_>>, String> {
+    let members = inputs::map(inputs, "members")?;
+    Ok(members
+        .into_iter()
+        .map(|(name, address)| Member { name, address })
+        .collect())
 }
 
 impl Action for Join {
@@ -61,7 +58,7 @@ impl Action for Join {
         Box::pin(async move {
             let text = |name| inputs::text(context.inputs, name).map_err(wrong);
             let (ca, me, cluster) = (text("ca")?, text("me")?, text("cluster_id")?);
-            let members = members(text("members")?).map_err(wrong)?;
+            let members = members(context.inputs).map_err(wrong)?;
             let (Some(&host), Some(own)) = (
                 context.hosts.first(),
                 members.iter().find(|member| member.name == me),
@@ -256,16 +253,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_are_read_line_by_line() {
-        let members = members("bao-1=10.0.0.1\nbao-2=::1\n\n").unwrap();
-        let read: Vec<_> = members
-            .iter()
-            .map(|member| (member.name, bracketed(member.address)))
-            .collect();
-        assert_eq!(
-            read,
-            [("bao-1", "10.0.0.1".into()), ("bao-2", "[::1]".into())]
-        );
-        assert!(super::members("bao-1").is_err());
+    fn an_address_of_version_6_goes_into_brackets() {
+        assert_eq!(bracketed("10.0.0.1"), "10.0.0.1");
+        assert_eq!(bracketed("::1"), "[::1]");
+        assert_eq!(bracketed("bao-1.example.com"), "bao-1.example.com");
     }
 }
