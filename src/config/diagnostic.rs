@@ -4,7 +4,8 @@
 use std::fmt;
 
 use miette::{
-    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode,
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity,
+    SourceCode,
 };
 
 use super::cover::cover_secrets;
@@ -28,6 +29,16 @@ pub struct Style {
 /// Returns all problems as text, one drawn after the other, with an empty line between them.
 #[must_use]
 pub fn render(problems: &Problems, style: Style) -> String {
+    draw(problems, style, Severity::Error)
+}
+
+/// As [`render`], for what is no mistake but should be known.
+#[must_use]
+pub fn render_warnings(warnings: &Problems, style: Style) -> String {
+    draw(warnings, style, Severity::Warning)
+}
+
+fn draw(problems: &Problems, style: Style, severity: Severity) -> String {
     let mut theme = match (style.colour, style.unicode) {
         (true, true) => GraphicalTheme::unicode(),
         (true, false) => GraphicalTheme::ascii(),
@@ -35,6 +46,7 @@ pub fn render(problems: &Problems, style: Style) -> String {
         (false, false) => GraphicalTheme::none(),
     };
     theme.characters.error = "error:".to_owned();
+    theme.characters.warning = "warning:".to_owned();
     let handler = GraphicalReportHandler::new_themed(theme)
         .with_width(style.width)
         // A terminal breaks long lines itself, and a paste stays whole.
@@ -45,6 +57,7 @@ pub fn render(problems: &Problems, style: Style) -> String {
     for problem in problems.list.iter().take(MOST) {
         let drawn = Drawn {
             problem,
+            severity,
             source: &source,
             text: &problems.source.text,
         };
@@ -65,6 +78,7 @@ pub fn render(problems: &Problems, style: Style) -> String {
 #[derive(Debug)]
 struct Drawn<'a> {
     problem: &'a Problem,
+    severity: Severity,
     source: &'a NamedSource<String>,
     text: &'a str,
 }
@@ -78,6 +92,10 @@ impl fmt::Display for Drawn<'_> {
 impl std::error::Error for Drawn<'_> {}
 
 impl Diagnostic for Drawn<'_> {
+    fn severity(&self) -> Option<Severity> {
+        Some(self.severity)
+    }
+
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         let help = self.problem.help.as_ref()?;
         Some(Box::new(help))

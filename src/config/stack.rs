@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::setting::{Node, Source, Span};
+use super::setting::{Node, Setting, Source, Span};
 
 /// Index of a host in [`Stack::hosts`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,6 +40,34 @@ impl Stack {
     #[must_use]
     pub fn host(&self, id: HostId) -> &Host {
         &self.hosts[id.0 as usize]
+    }
+
+    /// Returns what stands at a dotted path of the sections (`observability.prometheus`).
+    #[must_use]
+    pub fn section(&self, path: &str) -> Option<&Node> {
+        let mut parts = path.split('.');
+        let mut node = self.sections.get(parts.next()?)?;
+        for part in parts {
+            let Setting::Map(entries) = &node.value else {
+                return None;
+            };
+            node = &entries.get(part)?.1;
+        }
+        Some(node)
+    }
+
+    /// Makes the paths of private keys absolute: `~` is `home`, other relative ones begin at `base`, the config's folder.
+    pub fn resolve_paths(&mut self, home: &Path, base: &Path) {
+        for identity in self
+            .hosts
+            .iter_mut()
+            .filter_map(|host| host.identity.as_mut())
+        {
+            *identity = match identity.strip_prefix("~") {
+                Ok(rest) => home.join(rest),
+                Err(_) => base.join(&*identity),
+            };
+        }
     }
 }
 

@@ -1,0 +1,214 @@
+//! `foundry config …` as a person runs it, on a home folder of its own.
+
+use assert_cmd::Command;
+use serde_json::Value as Json;
+use tempfile::TempDir;
+
+/// Returns the command on a home folder, with nothing of this machine's environment that could choose a config.
+fn foundry(home: &TempDir, args: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("foundry").unwrap();
+    command
+        .args(args)
+        .env("FOUNDRY_HOME", home.path())
+        .env_remove("FOUNDRY_CONFIG")
+        .env("NO_COLOR", "1");
+    command
+}
+
+/// Runs a command that should do, and returns its standard output.
+fn done(home: &TempDir, args: &[&str]) -> String {
+    let output = foundry(home, args)
+        .assert()
+        .success()
+        .get_output()
+        .stdout
+        .clone();
+    String::from_utf8(output).unwrap()
+}
+
+/// Runs a command that should be refused as wrong usage, and returns its standard error.
+fn refused(home: &TempDir, args: &[&str]) -> String {
+    let output = foundry(home, args)
+        .assert()
+        .code(3)
+        .get_output()
+        .stderr
+        .clone();
+    String::from_utf8(output).unwrap()
+}
+
+fn with_configs(names: &[&str]) -> TempDir {
+    let home = tempfile::tempdir().unwrap();
+    for name in names {
+        let text = format!("cluster: {{ name: {name} }}\nhosts: [{{ hostname: 'a[1-3]' }}]\n");
+        std::fs::write(home.path().join(format!("{name}.yaml")), text).unwrap();
+    }
+    home
+}
+
+#[test]
+fn init_writes_a_config_that_validates_and_never_overwrites() {
+    let home = tempfile::tempdir().unwrap();
+    let args = [
+        "config",
+        "init",
+        "--name",
+        "prod",
+        "--host",
+        "bao-1=192.0.2.11",
+    ];
+    let said = done(&home, &args);
+    assert!(
+        said.contains("prod.yaml") && said.contains("foundry plan --config prod"),
+        "{said}"
+    );
+    let text = std::fs::read_to_string(home.path().join("prod.yaml")).unwrap();
+    assert!(
+        text.starts_with("# yaml-language-server: $schema=./stack.schema.json\n"),
+        "{text}"
+    );
+    let schema = std::fs::read_to_string(home.path().join("stack.schema.json")).unwrap();
+    assert_eq!(
+        serde_json::from_str::<Json>(&schema).unwrap()["type"],
+        "object"
+    );
+    assert!(done(&home, &["config", "validate"]).contains("1 host"));
+
+    let said = refused(&home, &args);
+    assert!(said.contains("prod.yaml is there already"), "{said}");
+    assert_eq!(
+        std::fs::read_to_string(home.path().join("prod.yaml")).unwrap(),
+        text
+    );
+}
+
+#[test]
+fn init_refuses_what_can_not_be_before_writing_anything() {
+    let home = tempfile::tempdir().unwrap();
+    for args in [
+        &["--cluster-name", "Bad Name"][..],
+        &["--host", "x[1-"],
+        &["--name", "../x"],
+        &["--component", "no-such-component"],
+        &["--interactive"],
+    ] {
+        let said = refused(&home, &[&["config", "init"], args].concat());
+        assert!(said.contains("error"), "{said}");
+    }
+    assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn several_configs_want_a_choice() {
+    let home = with_configs(&["prod", "staging"]);
+    let said = refused(&home, &["config", "show"]);
+    assert!(said.contains("prod.yaml, staging.yaml"), "{said}");
+    assert!(done(&home, &["config", "show", "--config", "prod"]).contains("name: prod"));
+    let chosen = foundry(&home, &["config", "show", "--output", "json"])
+        .env("FOUNDRY_CONFIG", "staging")
+        .assert()
+        .success();
+    let shown: Json = serde_json::from_slice(&chosen.get_output().stdout).unwrap();
+    assert_eq!(shown["cluster"]["name"], "staging");
+    assert_eq!(shown["hosts"].as_array().unwrap().len(), 3);
+    let by_flag = foundry(&home, &["config", "show", "-c", "prod"])
+        .env("FOUNDRY_CONFIG", "staging")
+        .assert()
+        .success();
+    assert!(String::from_utf8_lossy(&by_flag.get_output().stdout).contains("name: prod"));
+}
+
+#[test]
+fn no_config_says_how_to_get_one() {
+    let home = tempfile::tempdir().unwrap();
+    let said = refused(&home, &["config", "validate"]);
+    assert!(
+        said.contains("foundry config init") && said.contains("foundry lab up"),
+        "{said}"
+    );
+    assert!(done(&home, &["config", "list"]).contains("no configs in"));
+}
+
+#[test]
+fn the_list_marks_the_one_used_and_names_broken_ones() {
+    let home = with_configs(&["prod"]);
+    std::fs::write(home.path().join("broken.yaml"), "cluster: [\n").unwrap();
+    let text = done(&home, &["config", "list", "--config", "prod"]);
+    assert!(
+        text.contains("* prod") && text.contains("1 problem"),
+        "{text}"
+    );
+    let rows: Json =
+        serde_json::from_str(&done(&home, &["config", "list", "--output", "json"])).unwrap();
+    assert_eq!(rows[0]["name"], "broken");
+    assert_eq!(rows[0]["error"], "1 problem");
+    assert_eq!(rows[1]["hosts"], 3);
+    assert_eq!(rows[1]["chosen"], false);
+}
+
+#[test]
+fn validate_draws_every_problem_and_tells_programs() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("stack.yaml");
+    std::fs::write(&path, "cluster: { name: x }\nhosst: []\nssh: { prot: 1 }\n").unwrap();
+    let said = refused(&home, &["config", "validate"]);
+    assert!(
+        said.contains("stack.yaml:2:1") && said.contains("did you mean `hosts`?"),
+        "{said}"
+    );
+    assert!(
+        said.contains("stack.yaml:3:8") && said.contains("did you mean `port`?"),
+        "{said}"
+    );
+    let run = foundry(&home, &["config", "validate", "--output", "json"])
+        .assert()
+        .code(3);
+    let told: Json = serde_json::from_slice(&run.get_output().stdout).unwrap();
+    assert_eq!(told["valid"], false);
+    assert_eq!(told["problems"][0]["line"], 2);
+}
+
+#[test]
+fn a_password_in_a_config_is_warned_of_and_never_printed() {
+    let home = tempfile::tempdir().unwrap();
+    let text = "cluster: { name: x }\nstorage:\n  truenas:\n    api_key: hunter2-canary\n";
+    std::fs::write(home.path().join("stack.yaml"), text).unwrap();
+    for args in [
+        &["config", "validate"][..],
+        &["config", "validate", "--output", "json"],
+        &["config", "show"],
+        &["config", "show", "--output", "json"],
+    ] {
+        let run = foundry(&home, args).assert().success();
+        let output = run.get_output();
+        let all = [&output.stdout[..], &output.stderr[..]].concat();
+        let all = String::from_utf8(all).unwrap();
+        assert!(!all.contains("canary"), "{all}");
+        assert!(
+            all.contains("redacted") || all.contains("looks like a secret"),
+            "{all}"
+        );
+    }
+}
+
+#[test]
+fn a_config_comes_from_standard_input_too() {
+    let home = tempfile::tempdir().unwrap();
+    foundry(&home, &["config", "validate", "--config", "-"])
+        .write_stdin("cluster: { name: piped }\n")
+        .assert()
+        .success();
+    let said = foundry(&home, &["config", "validate", "--config", "-"])
+        .write_stdin("cluster: { nme: piped }\n")
+        .assert()
+        .code(3);
+    let said = String::from_utf8_lossy(&said.get_output().stderr).into_owned();
+    assert!(said.contains("<stdin>:1:12"), "{said}");
+}
+
+#[test]
+fn the_schema_is_json() {
+    let home = tempfile::tempdir().unwrap();
+    let schema: Json = serde_json::from_str(&done(&home, &["config", "schema"])).unwrap();
+    assert_eq!(schema["title"], "Foundry stack");
+}
