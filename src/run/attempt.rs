@@ -353,13 +353,8 @@ impl<'a> Attempt<'a> {
             }
             // The host went down, or the shell was killed: what it did is found out by looking.
             Ended::Cut => {
-                return Err(AccessError {
-                    host: Arc::clone(&stack.host(host).name),
-                    kind: AccessKind::Lost,
-                    message: "the answer ends before the script did".to_owned(),
-                    hint: None,
-                }
-                .into());
+                let name = Arc::clone(&stack.host(host).name);
+                return Err(lost(name, "the answer ends before the script did".to_owned()).into());
             }
         }
         if let Some(Err(words)) = &applied.stamped {
@@ -372,6 +367,10 @@ impl<'a> Attempt<'a> {
             .found
             .ok_or_else(|| failed("the probe after it did not answer".to_owned()))?;
         let name = Arc::clone(&stack.host(host).name);
+        if let Err(fault) = found.host {
+            // Cut off after the script: it is done, and what came of it is found out by looking.
+            return Err(lost(name, fault.message).into());
+        }
         let seen = [Seen {
             host,
             name,
@@ -499,6 +498,15 @@ async fn in_time<T>(
     tokio::time::timeout(limit, work)
         .await
         .unwrap_or(Err(StepError::Deadline(limit)))
+}
+
+fn lost(host: Arc<str>, message: String) -> AccessError {
+    AccessError {
+        host,
+        kind: AccessKind::Lost,
+        message,
+        hint: None,
+    }
 }
 
 fn no_action(name: &str) -> StepError {

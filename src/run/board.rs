@@ -54,7 +54,7 @@ pub struct Board<'w> {
     work: &'w Work,
     jobs: u32,
     states: Vec<State>,
-    waits: Vec<u32>,
+    waits: Vec<usize>,
     causes: Vec<Option<StepId>>,
     fresh: VecDeque<StepId>,
     candidates: BinaryHeap<Urgency>,
@@ -71,12 +71,15 @@ impl<'w> Board<'w> {
         let mut board = Self {
             work,
             jobs: jobs.max(1),
-            states: vec![State::Waiting; work.len()],
-            waits: work
-                .ids()
-                .map(|step| u32::try_from(work.node(step).needs.len()).unwrap_or(u32::MAX))
+            states: vec![State::Waiting; work.width()],
+            waits: (0..work.width())
+                .map(|at| {
+                    work.node(StepId(u32::try_from(at).unwrap_or(u32::MAX)))
+                        .needs
+                        .len()
+                })
                 .collect(),
-            causes: vec![None; work.len()],
+            causes: vec![None; work.width()],
             fresh: VecDeque::new(),
             candidates: BinaryHeap::new(),
             lanes: work

@@ -197,7 +197,7 @@ fn work(graph: &Graph, selection: &Selection, limits: Limits) -> Result<Work, Ci
         .collect();
     let nodes = graph.ids().map(|id| {
         if !selection.steps.contains(id) {
-            return Node::default();
+            return None;
         }
         let step = graph.step(id);
         let pool = step.pool.map(|pool| LaneId(pool.0));
@@ -206,19 +206,14 @@ fn work(graph: &Graph, selection: &Selection, limits: Limits) -> Result<Work, Ci
             Target::Service(..) | Target::Gather => &[],
             Target::Host(_) | Target::Group(_) => hosts(step),
         };
-        Node {
-            needs: step
-                .needs
-                .iter()
-                .copied()
-                .filter(|need| selection.steps.contains(*need))
-                .collect(),
+        Some(Node {
+            needs: step.needs.clone(),
             lanes: pool
                 .into_iter()
                 .chain(hosts.iter().map(|host| LaneId(pools + host.0)))
                 .collect(),
             weight: u64::from(step.target != Target::Gather),
-        }
+        })
     });
     Work::new(nodes.collect(), depths)
 }

@@ -21,7 +21,7 @@ pub struct Node {
 /// All that is to be scheduled; `StepId` indexes it.
 #[derive(Debug)]
 pub struct Work {
-    nodes: Vec<Node>,
+    nodes: Vec<Option<Node>>,
     depths: Vec<u32>,
     dependants: Vec<Vec<StepId>>,
     distances: Vec<u64>,
@@ -33,13 +33,17 @@ pub struct Work {
 pub struct Circle(pub StepId);
 
 impl Work {
-    /// Makes work of `nodes` under pools of these `depths` (a depth of zero counts as one).
+    /// Makes work of `nodes`, `None` for a step that is no part of it, under pools of these `depths` (a depth of zero counts as one).
     ///
     /// # Errors
     /// When steps need each other in a circle.
-    pub fn new(nodes: Vec<Node>, depths: Vec<u32>) -> Result<Self, Circle> {
+    pub fn new(mut nodes: Vec<Option<Node>>, depths: Vec<u32>) -> Result<Self, Circle> {
+        let part: Vec<bool> = nodes.iter().map(Option::is_some).collect();
         let mut dependants = vec![Vec::new(); nodes.len()];
-        for (at, node) in nodes.iter().enumerate() {
+        for (at, node) in nodes.iter_mut().enumerate() {
+            let Some(node) = node else { continue };
+            // What is no part of the work is nothing to wait for.
+            node.needs.retain(|need| part[need.0 as usize]);
             for need in &node.needs {
                 dependants[need.0 as usize].push(id(at));
             }
@@ -67,7 +71,8 @@ impl Work {
     /// # Errors
     /// When steps need each other in a circle.
     pub fn order(&self) -> Result<Vec<StepId>, Circle> {
-        let mut waits: Vec<usize> = self.nodes.iter().map(|node| node.needs.len()).collect();
+        let count = |node: &Option<Node>| node.as_ref().map_or(0, |node| node.needs.len());
+        let mut waits: Vec<usize> = self.nodes.iter().map(count).collect();
         let mut order: Vec<StepId> = self
             .ids()
             .filter(|step| waits[step.0 as usize] == 0)
@@ -88,27 +93,30 @@ impl Work {
         }
     }
 
-    /// Returns every step, in order of id.
-    pub fn ids(&self) -> impl Iterator<Item = StepId> + use<> {
-        (0..self.nodes.len()).map(id)
+    /// Returns every step of the work, in order of id.
+    pub fn ids(&self) -> impl Iterator<Item = StepId> + '_ {
+        self.nodes
+            .iter()
+            .enumerate()
+            .filter(|(_, node)| node.is_some())
+            .map(|(at, _)| id(at))
     }
 
-    /// Returns how many steps there are.
+    /// Returns one more than the highest id, whether part of the work or not.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn width(&self) -> usize {
         self.nodes.len()
     }
 
-    /// Returns whether there is nothing to do.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
-    }
-
-    /// Returns the node of `step`.
+    /// Returns the node of `step`; one without needs and weight for a step that is no part of the work.
     #[must_use]
     pub fn node(&self, step: StepId) -> &Node {
-        &self.nodes[step.0 as usize]
+        static NONE: Node = Node {
+            needs: Vec::new(),
+            lanes: Vec::new(),
+            weight: 0,
+        };
+        self.nodes[step.0 as usize].as_ref().unwrap_or(&NONE)
     }
 
     /// Returns the steps that need `step`.
@@ -137,7 +145,7 @@ impl Work {
             return Vec::new();
         };
         // For each step: what the costliest chain that ends with it costs, and the link before it.
-        let mut best: Vec<(u64, Option<StepId>)> = vec![(0, None); self.len()];
+        let mut best: Vec<(u64, Option<StepId>)> = vec![(0, None); self.width()];
         for step in &order {
             let before = self
                 .node(*step)
@@ -185,7 +193,7 @@ mod tests {
         for (step, need) in edges {
             nodes[*step as usize].needs.push(StepId(*need));
         }
-        Work::new(nodes, Vec::new())
+        Work::new(nodes.into_iter().map(Some).collect(), Vec::new())
     }
 
     #[test]
@@ -193,6 +201,23 @@ mod tests {
         let work = work(&[(1, 0), (2, 1), (3, 0)], 4).unwrap();
         let distances: Vec<u64> = work.ids().map(|step| work.distance(step)).collect();
         assert_eq!(distances, [3, 2, 1, 1]);
+    }
+
+    #[test]
+    fn what_is_no_part_is_not_waited_for() {
+        let node = |needs: &[u32]| Node {
+            needs: needs.iter().copied().map(StepId).collect(),
+            weight: 1,
+            ..Node::default()
+        };
+        let work = Work::new(
+            vec![None, Some(node(&[0])), None, Some(node(&[1, 2]))],
+            Vec::new(),
+        )
+        .unwrap();
+        assert_eq!(work.ids().collect::<Vec<_>>(), [StepId(1), StepId(3)]);
+        assert_eq!(work.order().unwrap(), [StepId(1), StepId(3)]);
+        assert_eq!(work.node(StepId(3)).needs, [StepId(1)]);
     }
 
     #[test]

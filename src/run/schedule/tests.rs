@@ -78,10 +78,12 @@ where
 {
     let nodes = needs
         .iter()
-        .map(|needs| Node {
-            needs: needs.iter().copied().map(StepId).collect(),
-            weight: 1,
-            ..Node::default()
+        .map(|needs| {
+            Some(Node {
+                needs: needs.iter().copied().map(StepId).collect(),
+                weight: 1,
+                ..Node::default()
+            })
         })
         .collect();
     let work = Work::new(nodes, Vec::new()).unwrap();
