@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use base64::Engine as _;
-use minijinja::value::{Kwargs, Rest};
+use minijinja::value::{Kwargs, Rest, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value as Jinja};
 use sha2::{Digest as _, Sha256};
 
@@ -64,7 +64,9 @@ const LOOK_INSIDE: &[&str] = &[
 /// Adds them all to `environment`.
 pub(super) fn register(environment: &mut Environment<'static>) {
     for name in LOOK_INSIDE {
-        environment.add_filter(*name, move |args: Rest<Jinja>| {
+        // Keyword arguments (`sort(reverse=true)`) are the last of them, as values of their own kind.
+        environment.add_filter(*name, move |args: Rest<ValueOrKwargs>| {
+            let args = args.into_values();
             refuse_placeholders(name, &args)?;
             unguarded(name, &args)
         });
@@ -219,4 +221,33 @@ fn unguarded(name: &str, args: &[Jinja]) -> Result<Jinja, Error> {
 
 fn wrong(message: String) -> Error {
     Error::new(ErrorKind::InvalidOperation, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::template::evaluate_over;
+    use super::super::{Template, Value, Values};
+
+    #[test]
+    fn guarded_filters_take_keyword_arguments() {
+        let names = Value::List(
+            ["b", "A", "c", "b"]
+                .map(|name| Value::Text(name.to_owned()))
+                .into(),
+        );
+        let inputs = Values::from_iter([("names".to_owned(), names)]);
+        for (text, want) in [
+            (
+                "{{ names | unique | sort(case_sensitive=true) | join(' ') }}",
+                "A b c",
+            ),
+            (
+                "{{ names | unique | sort(reverse=true) | join(' ') }}",
+                "c b A",
+            ),
+        ] {
+            let (value, _) = evaluate_over(&Template(text.to_owned()), &inputs, None).unwrap();
+            assert_eq!(value, Value::Text(want.to_owned()), "{text}");
+        }
+    }
 }

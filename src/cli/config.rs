@@ -8,6 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value as Json, json};
 
 use super::home::{Home, HomeError};
+use crate::catalog::AllProblems;
 use crate::config::{
     self, ComponentSchema, NewConfig, NewHost, Problems, SCHEMA_FILE, Stack, Style, stem,
 };
@@ -98,7 +99,7 @@ pub struct ConfigContext<'a> {
     /// What the recipes say of their settings.
     pub components: &'a [ComponentSchema],
     /// Checks beyond the config itself: components and settings that recipes know, cycles in the graph.
-    pub check: &'a dyn Fn(&Stack) -> Result<(), Problems>,
+    pub check: &'a dyn Fn(&Stack) -> Result<(), AllProblems>,
 }
 
 impl std::fmt::Debug for ConfigContext<'_> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::catalog::AllProblems;
 use crate::config::{self, Choice, Chosen, Problems, SelectError, Source, Stack};
 use crate::secret::{BadVars, Vars};
 
@@ -32,6 +33,9 @@ pub enum HomeError {
     /// The config has mistakes; `config::render` draws them.
     #[error("{0}")]
     Problems(#[from] Problems),
+    /// The config does not go with the catalog, or the catalog has mistakes.
+    #[error("{0}")]
+    Catalog(#[from] AllProblems),
     /// `~/.foundryvars` has mistakes.
     #[error(transparent)]
     Vars(#[from] BadVars),
@@ -118,6 +122,15 @@ impl Home {
     #[must_use]
     pub fn credentials(&self) -> PathBuf {
         self.dir.join("credentials")
+    }
+
+    /// Returns the folder of the logs of runs, in the user's cache directory.
+    #[must_use]
+    pub fn runs(&self) -> PathBuf {
+        let cache = std::env::var_os("XDG_CACHE_HOME")
+            .filter(|value| !value.is_empty())
+            .map_or_else(|| self.user.join(".cache"), PathBuf::from);
+        cache.join("foundry/runs")
     }
 
     /// Returns the user's home directory.

@@ -1,75 +1,163 @@
-//! The command line: the only code that prompts, prints or knows exit codes.
+//! The command line: the only code that prompts, prints or knows exit codes. One file per noun; each holds its
+//! clap types and its commands.
 
+mod build;
+mod completion;
+mod component;
 pub mod config;
 mod config_wizard;
+mod exit;
+mod graph;
 pub mod home;
+mod keeper;
 mod lab;
+mod look;
+mod plan;
+mod print;
+mod prompt;
+mod session;
+mod stack;
+mod status;
+mod wire;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
-#[derive(Debug, Parser)]
-#[command(name = "foundry", version, about)]
-struct Cli {
+use crate::catalog::settings_schema;
+use crate::config::{ComponentSchema, Stack};
+use crate::graph::expand;
+use exit::{CliError, CliResult, Ending};
+
+const ABOUT: &str = "Brings bare Debian and Ubuntu machines up to a complete self-hosted platform, and keeps it there";
+
+const LONG_ABOUT: &str = "\
+Foundry is a build system whose products are live systems. A config file says what should be; \
+Foundry asks every machine what is, skips what is as wanted, runs the rest with all the parallelism there is, \
+and checks each step afterwards. It keeps no state file: running it again is always right.";
+
+const EXAMPLES: &str = "\
+Examples:
+  foundry lab up                        three disposable Debian hosts on this machine, and a config for them
+  foundry build stack                   make everything as the config says
+  foundry plan                          what would run, and why; touches nothing
+  foundry build openbao:config@bao-1    one step on one host, and what it needs
+  foundry build 'openbao - @bao-2'      a component without one host
+  foundry explain openbao:service@bao-1 why a step is as it is: inputs, key, facts
+  foundry stack status                  is everything as wanted? exit code 2 if not
+
+Labels: stack · openbao · openbao:config · openbao:config@bao-1 · @bao-1 · role:worker · expressions with + - & ( )
+Exit codes: 0 done · 1 failed · 2 changes pending or unhealthy · 3 config or usage · 130 interrupted";
+
+/// What every command takes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Global {
     /// Config file, or the name of one in ~/.foundry (else `FOUNDRY_CONFIG`, else the only one there)
     #[arg(long, short, global = true, value_name = "FILE")]
-    config: Option<String>,
+    pub config: Option<String>,
+    /// Ask nothing: take what is safe for granted and refuse the rest (unknown host keys, for one)
+    #[arg(long, short, global = true)]
+    pub yes: bool,
+    /// More of what goes on under the hood, on standard error (-vv for all of it)
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+#[derive(Debug, Parser)]
+#[command(name = "foundry", version, about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLES, propagate_version = false, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
     #[command(subcommand)]
-    command: Noun,
+    command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-enum Noun {
+enum Command {
+    Build(build::BuildArgs),
+    Plan(plan::PlanArgs),
+    Explain(plan::ExplainArgs),
+    Graph(graph::GraphArgs),
+    Stack(stack::StackArgs),
+    Component(component::ComponentArgs),
     Config(config::ConfigArgs),
     Lab(lab::LabArgs),
+    Completion(completion::CompletionArgs),
 }
 
 /// Runs the command that the process arguments name and returns its exit code.
 #[must_use]
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(&miette::miette!("cannot start the runtime: {error}")),
-    };
-    let done = match cli.command {
-        Noun::Config(args) => {
-            return match configure(args, cli.config.as_deref()) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => refused(&error),
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers, not mistakes.
+            let asked = !error.use_stderr();
+            let _ = error.print();
+            return if asked {
+                ExitCode::SUCCESS
+            } else {
+                Ending::Usage.into()
             };
         }
-        Noun::Lab(args) => runtime
-            .block_on(lab::run(args))
-            .map_err(miette::Report::new),
     };
-    done.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
+    // The one TLS provider; an error means that it is installed already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let result = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::from)
+        .and_then(|runtime| runtime.block_on(dispatch(cli)));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error.show();
+            error.ending.into()
+        }
+    }
 }
 
-fn failed(error: &miette::Report) -> ExitCode {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "{error:?}");
-    ExitCode::FAILURE
+async fn dispatch(cli: Cli) -> CliResult {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Build(args) => build::command(args, &global).await,
+        Command::Stack(args) => stack::stack(args, &global).await,
+        Command::Component(args) => component::component(args, &global).await,
+        Command::Plan(args) => plan::plan(args, &global).await,
+        Command::Explain(args) => plan::explain(args, &global).await,
+        Command::Graph(args) => graph::graph(&args, &global),
+        Command::Completion(args) => {
+            completion::completion(&args, <Cli as clap::CommandFactory>::command())
+        }
+        Command::Config(args) => configure(args, &global),
+        Command::Lab(args) => lab::run(args).await.map_err(|error| {
+            CliError::from_diagnostic(Ending::Failed, &miette::Report::new(error))
+        }),
+    }
 }
 
-fn configure(args: config::ConfigArgs, chosen: Option<&str>) -> Result<(), home::HomeError> {
+/// Runs a `foundry config` command with what the catalog knows of settings.
+fn configure(args: config::ConfigArgs, global: &Global) -> CliResult {
     let home = home::Home::from_env()?;
+    let catalog = session::load_catalog(&home)?;
+    let components: Vec<ComponentSchema> = catalog
+        .recipes
+        .values()
+        .map(|recipe| ComponentSchema {
+            name: recipe.name.clone(),
+            doc: recipe.summary.clone(),
+            settings: settings_schema(recipe),
+            role: recipe.role.clone(),
+            section: recipe.section.clone(),
+        })
+        .collect();
+    let check = |stack: &Stack| expand(&Arc::new(stack.clone()), &catalog).map(drop);
     let context = config::ConfigContext {
         home: &home,
-        chosen,
-        components: &[],
-        check: &|_| Ok(()),
+        chosen: global.config.as_deref(),
+        components: &components,
+        check: &check,
     };
-    config::run(args, &context)
-}
-
-fn refused(error: &home::HomeError) -> ExitCode {
-    use std::io::Write;
-    let text = match error {
-        home::HomeError::Problems(problems) => crate::config::render(problems, config::style()),
-        other => format!("error: {other}\n"),
-    };
-    let _ = std::io::stderr().write_all(text.as_bytes());
-    ExitCode::from(3)
+    Ok(config::run(args, &context)?)
 }

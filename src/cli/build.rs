@@ -1,0 +1,290 @@
+//! `foundry build` (and `stack install`, `component install`): looks, plans, runs, reports.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::Global;
+use super::exit::{CliError, CliResult, Ending};
+use super::look::{Looked, look};
+use super::print::{Output, warn};
+use super::session::Session;
+use super::wire::Wired;
+use crate::config::HostId;
+use crate::event::{HostProbed, HostUnreachable, Summary, What};
+use crate::graph::Selection;
+use crate::probe::HostAnswered;
+use crate::report::{EventLog, Lines, Live, Paint, Plain, Report, Reporter};
+use crate::run::lock::{Patience, take};
+use crate::run::{Limits, RunRequest, Stop, Tell, has_work, refuse, run};
+use crate::target::BuiltIn;
+
+/// Makes everything as the config says: asks every host what is, skips what is as wanted, runs the rest
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  foundry build stack                    everything
+  foundry build openbao                  a component, and what it needs
+  foundry build openbao:config@bao-1     one step on one host, and what it needs
+  foundry build @bao-1                   everything on one host
+  foundry build 'openbao - @bao-2'       a component without one host
+  foundry build stack --dry-run          what would run, and why (as `foundry plan`)")]
+pub struct BuildArgs {
+    /// What to build: labels or expressions over them
+    #[arg(required = true, value_name = "TARGET")]
+    targets: Vec<String>,
+    /// Only show what would run, and why
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    options: BuildOptions,
+}
+
+/// What every command that builds takes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct BuildOptions {
+    /// File for keys that only you can keep, such as those that an OpenBAO init answers with (made with mode 0600);
+    /// without it they are shown once on the terminal
+    #[arg(long, value_name = "FILE", env = "FOUNDRY_KEYS_TO")]
+    keys_to: Option<PathBuf>,
+    /// Most steps to run at once
+    #[arg(long, short, default_value_t = Limits::default().jobs, value_parser = clap::value_parser!(u32).range(1..))]
+    jobs: u32,
+    /// Most steps to run at once on one host
+    #[arg(long, default_value_t = Limits::default().per_host, value_parser = clap::value_parser!(u32).range(1..))]
+    jobs_per_host: u32,
+    /// Events as JSON lines on standard output, in place of a screen
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+    /// A component and the version to build in place of the config's.
+    #[arg(skip)]
+    pub version: Option<(String, String)>,
+}
+
+/// Runs `foundry build`.
+pub async fn command(args: BuildArgs, global: &Global) -> CliResult {
+    build(&args.targets, args.dry_run, &args.options, global).await
+}
+
+/// Builds what `targets` select.
+pub async fn build(
+    targets: &[String],
+    dry_run: bool,
+    options: &BuildOptions,
+    global: &Global,
+) -> CliResult {
+    let session = Session::open_with(global, options.version.as_ref())?;
+    let selection = session.select(targets)?;
+    if dry_run {
+        return super::plan::show(&session, &selection, options.output, global).await;
+    }
+    let reporter = Reporter::start(reports(&session, options.output));
+    let wired = Wired::new(
+        &session,
+        global,
+        options.keys_to.clone(),
+        Some(reporter.pauser()),
+    )?;
+    let tell = Tell::begin(
+        &session.stack.name,
+        &typed(),
+        session.stack.hosts.len(),
+        reporter.sink(),
+        wired.masker.clone(),
+    );
+    let stop = Stop::new();
+    let listening = tokio::spawn(listen(stop.clone()));
+    let ended = Build {
+        session: &session,
+        wired: &wired,
+        selection: &selection,
+        options,
+        tell: &tell,
+        stop: &stop,
+    }
+    .run()
+    .await;
+    listening.abort();
+    wired.fleet.close();
+    for trouble in reporter.finish() {
+        warn(&trouble);
+    }
+    let summary = ended?;
+    if summary.interrupted {
+        Err(CliError::quiet(Ending::Interrupted))
+    } else if summary.refused.is_some() || !summary.counts.all_done() {
+        Err(CliError::quiet(Ending::Failed))
+    } else {
+        Ok(())
+    }
+}
+
+struct Build<'a> {
+    session: &'a Session,
+    wired: &'a Wired,
+    selection: &'a Selection,
+    options: &'a BuildOptions,
+    tell: &'a Tell,
+    stop: &'a Stop,
+}
+
+impl Build<'_> {
+    async fn run(&self) -> Result<Summary, CliError> {
+        let mut looked = match self.look().await {
+            Ok(Some(looked)) => looked,
+            Ok(None) => return Ok(self.interrupted()),
+            Err(error) => return Ok(refuse(self.tell, &error.to_string())),
+        };
+        let mut lock = None;
+        if has_work(&looked.plan, self.selection) {
+            let taken = take(
+                &self.session.stack,
+                &within_reach(&looked),
+                &*self.wired.fleet,
+                Patience::default(),
+                self.tell,
+                self.stop,
+            )
+            .await;
+            let taken = match taken {
+                Ok(taken) => taken,
+                Err(crate::run::lock::LockError::Interrupted) => return Ok(self.interrupted()),
+                Err(error) => {
+                    let hint = error
+                        .hint()
+                        .map(|hint| format!(" ({hint})"))
+                        .unwrap_or_default();
+                    return Ok(refuse(self.tell, &format!("{error}{hint}")));
+                }
+            };
+            // Somebody else was at work since we looked.
+            if taken.waited() {
+                match self.look().await {
+                    Ok(Some(again)) => looked = again,
+                    Ok(None) => {
+                        self.give_back(taken).await;
+                        return Ok(self.interrupted());
+                    }
+                    Err(error) => {
+                        self.give_back(taken).await;
+                        return Ok(refuse(self.tell, &error.to_string()));
+                    }
+                }
+            }
+            lock = Some(taken);
+        }
+        let request = RunRequest {
+            graph: self.session.graph.clone(),
+            selection: self.selection.clone(),
+            observed: looked.observed,
+            plan: looked.plan,
+            fingerprints: looked.fingerprints,
+            writers: self.wired.fleet.clone(),
+            actions: Arc::new(BuiltIn::default()),
+            keeper: self.wired.keeper.clone(),
+            secrets: self.wired.resolver.clone(),
+            limits: Limits {
+                jobs: self.options.jobs,
+                per_host: self.options.jobs_per_host,
+            },
+            lock,
+            stop: self.stop.clone(),
+            tell: self.tell.clone(),
+        };
+        run(request).await.map_err(CliError::failed)
+    }
+
+    /// Looks and plans; `None` if interrupted meanwhile.
+    async fn look(&self) -> Result<Option<Looked>, CliError> {
+        let tell = |answered: HostAnswered<'_>| host_answered(self.session, self.tell, &answered);
+        tokio::select! {
+            looked = look(self.session, self.wired, self.selection, &tell) => looked.map(Some),
+            () = self.stop.ending() => Ok(None),
+        }
+    }
+
+    fn interrupted(&self) -> Summary {
+        let mut summary = refuse(self.tell, "interrupted before anything was changed");
+        summary.interrupted = true;
+        summary
+    }
+
+    async fn give_back(&self, lock: crate::run::lock::Lock) {
+        if let Err(error) = lock.release().await {
+            self.tell.warn(&format!(
+                "the lock could not be given back and ends by itself: {error}"
+            ));
+        }
+    }
+}
+
+fn host_answered(session: &Session, tell: &Tell, answered: &HostAnswered<'_>) {
+    let host = session.stack.host(answered.host).name.to_string();
+    tell.event(match answered.answer {
+        Ok(facts) => What::HostProbed(HostProbed {
+            host,
+            ms: u64::try_from(answered.took.as_millis()).unwrap_or(u64::MAX),
+            execs: 1,
+            processes: facts.processes,
+        }),
+        Err(error) => What::HostUnreachable(HostUnreachable {
+            host,
+            message: tell.masked(&error.message),
+            hint: error.hint.as_deref().map(|hint| tell.masked(hint)),
+        }),
+    });
+}
+
+/// Returns the hosts that answered, in the order of the config.
+fn within_reach(looked: &Looked) -> Vec<HostId> {
+    (0..)
+        .map(HostId)
+        .zip(&looked.observed.hosts)
+        .filter(|(_, answer)| !matches!(answer, Some(Err(_))))
+        .map(|(host, _)| host)
+        .collect()
+}
+
+/// Who reads the events: always the log, and a screen, plain lines or JSON lines.
+fn reports(session: &Session, output: Output) -> Vec<Box<dyn Report>> {
+    let paint = Paint::for_stderr();
+    let shown: Box<dyn Report> = match output {
+        Output::Json => Box::new(Lines::new(io::stdout())),
+        Output::Text if console::Term::stderr().is_term() => Box::new(Live::stderr(paint)),
+        Output::Text => Box::new(Plain::new(io::stderr(), paint)),
+    };
+    vec![Box::new(EventLog::new(session.home.runs())), shown]
+}
+
+/// Returns the command line as it was typed.
+fn typed() -> String {
+    std::iter::once("foundry".to_owned())
+        .chain(std::env::args().skip(1))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Presses `stop` at each Ctrl-C, and at the signal that ends services and CI jobs.
+async fn listen(stop: Stop) {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (Ok(mut interrupt), Ok(mut terminate)) = (
+            signal(SignalKind::interrupt()),
+            signal(SignalKind::terminate()),
+        ) else {
+            return;
+        };
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            stop.press();
+        }
+    }
+    #[cfg(not(unix))]
+    while tokio::signal::ctrl_c().await.is_ok() {
+        stop.press();
+    }
+}

@@ -1,0 +1,144 @@
+//! How a command ends: exit codes, and errors as the person at the terminal reads them.
+//! The only place that knows numbers of exit codes.
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use console::style;
+
+/// Ways for a command to end other than well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// 1: something was tried and did not work.
+    Failed,
+    /// 2: nothing failed, but not everything is as wanted (`status`, `drift`, `plan --detailed-exitcode`).
+    Pending,
+    /// 3: the config or the command line is wrong; nothing was touched.
+    Usage,
+    /// 130: interrupted by the user.
+    Interrupted,
+}
+
+impl From<Ending> for ExitCode {
+    fn from(ending: Ending) -> Self {
+        Self::from(match ending {
+            Ending::Failed => 1,
+            Ending::Pending => 2,
+            Ending::Usage => 3,
+            Ending::Interrupted => 130,
+        })
+    }
+}
+
+/// Why a command ended other than well.
+#[derive(Debug)]
+pub struct CliError {
+    /// How it ended.
+    pub ending: Ending,
+    /// What to say; `None` when a report has said it all.
+    pub message: Option<String>,
+    /// What to do next.
+    pub hint: Option<String>,
+    /// A ready rendered diagnostic (source snippets), shown in place of `message`.
+    pub rendered: Option<String>,
+}
+
+/// What commands return.
+pub type CliResult = Result<(), CliError>;
+
+impl CliError {
+    /// Makes an error that ends with `ending` and says `message`.
+    pub fn new(ending: Ending, message: impl Display) -> Self {
+        Self {
+            ending,
+            message: Some(message.to_string()),
+            hint: None,
+            rendered: None,
+        }
+    }
+
+    /// Makes a failure.
+    pub fn failed(message: impl Display) -> Self {
+        Self::new(Ending::Failed, message)
+    }
+
+    /// Makes a complaint about the config or the command line.
+    pub fn usage(message: impl Display) -> Self {
+        Self::new(Ending::Usage, message)
+    }
+
+    /// Makes an error from one that brings its own snippet or help.
+    #[must_use]
+    pub fn from_diagnostic(ending: Ending, report: &miette::Report) -> Self {
+        Self {
+            ending,
+            message: None,
+            hint: None,
+            rendered: Some(format!("{report:?}")),
+        }
+    }
+
+    /// Makes an ending about which everything has been said.
+    #[must_use]
+    pub fn quiet(ending: Ending) -> Self {
+        Self {
+            ending,
+            message: None,
+            hint: None,
+            rendered: None,
+        }
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Display) -> Self {
+        self.hint = Some(hint.to_string());
+        self
+    }
+
+    /// Writes it to standard error.
+    pub fn show(&self) {
+        use std::io::Write;
+        let mut err = std::io::stderr().lock();
+        // Nobody is left to tell when standard error itself is gone.
+        let _ = self.write(&mut err);
+        let _ = err.flush();
+    }
+
+    fn write(&self, to: &mut impl std::io::Write) -> std::io::Result<()> {
+        if let Some(rendered) = &self.rendered {
+            writeln!(to, "{}", rendered.trim_end())?;
+        } else if let Some(message) = &self.message {
+            writeln!(
+                to,
+                "{} {message}",
+                style("error:").red().bold().for_stderr()
+            )?;
+        }
+        if let Some(hint) = &self.hint {
+            writeln!(to, "\n{} {hint}", style("hint:").cyan().bold().for_stderr())?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for CliError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(
+            self.message
+                .as_deref()
+                .or(self.rendered.as_deref())
+                .unwrap_or("failed"),
+        )?;
+        match &self.hint {
+            Some(hint) => write!(f, " ({hint})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<std::io::Error> for CliError {
+    fn from(error: std::io::Error) -> Self {
+        Self::failed(error)
+    }
+}

@@ -1,0 +1,71 @@
+//! `foundry graph`: the steps and what comes before what, for Graphviz, Mermaid or programs. Connects to nothing.
+
+use std::fmt::Write as _;
+
+use super::Global;
+use super::exit::{CliError, CliResult};
+use super::print::{print, print_json};
+use super::session::Session;
+use crate::graph::{Hosts, Links, dot, json, mermaid};
+
+/// Shows the steps of a stack and what comes before what
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  foundry graph stack --format dot | dot -Tsvg > stack.svg
+  foundry graph openbao --format mermaid
+  foundry graph stack --format waves       what runs at the same time, wave by wave
+  foundry graph openbao:service --hosts    one node a host, not one for all of them")]
+pub struct GraphArgs {
+    /// What to show: labels or expressions over them, with all that they need
+    #[arg(default_value = "stack", value_name = "TARGET")]
+    targets: Vec<String>,
+    /// In which form
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// One node for every host, not one for all hosts that do the same
+    #[arg(long)]
+    hosts: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+enum Format {
+    /// Graphviz
+    #[default]
+    Dot,
+    /// Everything, for programs
+    Json,
+    /// Mermaid, for Markdown
+    Mermaid,
+    /// Waves of steps that can run at once, for people
+    Waves,
+}
+
+/// Runs `foundry graph`.
+pub fn graph(args: &GraphArgs, global: &Global) -> CliResult {
+    let session = Session::open(global)?;
+    let steps = session.select(&args.targets)?.steps;
+    let hosts = if args.hosts {
+        Hosts::Expanded
+    } else {
+        Hosts::Collapsed
+    };
+    match args.format {
+        Format::Dot => print(&dot(&session.graph, &steps, hosts)),
+        Format::Mermaid => print(&mermaid(&session.graph, &steps, hosts)),
+        Format::Json => print_json(&json(&session.graph, &steps)),
+        Format::Waves => {
+            let waves = Links::new(&session.graph)
+                .waves(&steps)
+                .map_err(CliError::usage)?;
+            let mut out = String::new();
+            for (number, wave) in waves.iter().enumerate() {
+                let _ = writeln!(out, "wave {} ({} steps)", number + 1, wave.len());
+                for id in wave {
+                    let _ = writeln!(out, "  {}", session.graph.step(*id).label);
+                }
+            }
+            print(&out)
+        }
+    }
+}

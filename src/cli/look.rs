@@ -1,0 +1,147 @@
+//! Looks at the stack and plans: secrets resolved, one round of probes, verdicts. Changes nothing.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::exit::CliError;
+use super::session::Session;
+use super::wire::Wired;
+use crate::graph::{Fingerprints, Graph, Hole, HoleId, Selection, StepId};
+use crate::plan::{Plan, plan};
+use crate::probe::{HostAnswered, Known, Nonce, Observed, Round, observe};
+use crate::secret::{Resolution, Secret, SecretStore};
+use crate::target::BuiltIn;
+
+/// How many hosts are asked at once.
+const AT_ONCE: usize = 256;
+
+/// Where the stack keeps the key of its fingerprints.
+const FINGERPRINT_PATH: &str = "foundry/fingerprints";
+const FINGERPRINT_KEY: &str = "key";
+
+/// What a look at the stack brought.
+pub struct Looked {
+    /// What was seen.
+    pub observed: Observed,
+    /// What follows from it.
+    pub plan: Plan,
+    /// Fingerprints of secrets in keys and stamps.
+    pub fingerprints: Arc<Fingerprints>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Looks at the selected steps and plans them. `tell` hears of each host as it has answered.
+pub async fn look(
+    session: &Session,
+    wired: &Wired,
+    selection: &Selection,
+    tell: &(dyn Fn(HostAnswered<'_>) + Sync),
+) -> Result<Looked, CliError> {
+    let started = Instant::now();
+    let graph = &*session.graph;
+    let looked_at: Vec<StepId> = graph
+        .ids()
+        .filter(|id| selection.steps.contains(*id) || selection.held.contains(*id))
+        .collect();
+    let secrets = resolve(graph, &looked_at, wired).await?;
+    let fingerprints = Arc::new(fingerprints(wired, !secrets.is_empty()).await?);
+    let mut known = Known::new(graph, secrets);
+    let mut observed = Observed::none(graph);
+    let actions = BuiltIn::default();
+    let mut steps = looked_at;
+    loop {
+        let round = Round {
+            graph,
+            known: &known,
+            readers: &*wired.fleet,
+            actions: &actions,
+            nonce: Nonce::new(random()?),
+            at_once: AT_ONCE,
+            tell,
+        };
+        let seen = observe(&round, steps.iter().copied()).await;
+        observed.take(seen);
+        let made = plan(graph, selection, &observed, known, &fingerprints);
+        if made.ask_again.is_empty() {
+            return Ok(Looked {
+                observed,
+                plan: made,
+                fingerprints,
+                took: started.elapsed(),
+            });
+        }
+        // Each round asks steps that were not asked before, so this ends.
+        steps = made.ask_again;
+        known = made.known;
+    }
+}
+
+/// Finds the values of all secret references among the inputs of these steps.
+async fn resolve(
+    graph: &Graph,
+    steps: &[StepId],
+    wired: &Wired,
+) -> Result<Vec<(HoleId, Secret<String>)>, CliError> {
+    let mut wanted: Vec<HoleId> = steps
+        .iter()
+        .flat_map(|id| {
+            graph
+                .step(*id)
+                .inputs
+                .values()
+                .flat_map(crate::graph::Input::holes)
+        })
+        .collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    let mut found = Vec::new();
+    for hole in wanted {
+        let Hole::Secret(reference) = &graph.holes[hole.0 as usize] else {
+            continue;
+        };
+        match wired.resolver.resolve(reference).await {
+            Ok(Resolution::Found { value, .. }) => found.push((hole, value)),
+            Ok(Resolution::NotYet { .. }) => {}
+            Err(error) => return Err(CliError::failed(&error)),
+        }
+    }
+    Ok(found)
+}
+
+/// Makes fingerprints of secrets. The stack's own key is in its OpenBAO; before that is up, a key of the moment serves:
+/// its fingerprints equal no others, so that no stamp of a secret counts for or against anything.
+async fn fingerprints(wired: &Wired, needed: bool) -> Result<Fingerprints, CliError> {
+    let stored = match &wired.store {
+        Some(store) if needed => store.read(FINGERPRINT_PATH).await.ok().flatten(),
+        _ => None,
+    };
+    let key = stored
+        .as_ref()
+        .and_then(|fields| fields.get(FINGERPRINT_KEY))
+        .and_then(|hex| {
+            let mut key = [0; 32];
+            hex::decode_to_slice(hex.expose().trim(), &mut key)
+                .ok()
+                .map(|()| Secret::new(key))
+        });
+    let key = match key {
+        Some(key) => key,
+        None => Secret::new(random()?),
+    };
+    // Derived from the key, so that one key has one name wherever it is used.
+    let id = blake3::Hasher::new_derive_key("foundry 2026 fingerprint key id v1")
+        .update(key.expose())
+        .finalize()
+        .to_hex()[..8]
+        .to_owned();
+    Ok(Fingerprints::new(id, key))
+}
+
+fn random<const N: usize>() -> Result<[u8; N], CliError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        CliError::failed(format!("this machine gives no random numbers: {error}"))
+    })?;
+    Ok(bytes)
+}

@@ -1,0 +1,130 @@
+//! What most commands begin with: the config chosen and checked, the catalog, the graph, the selection.
+//! Connects to nothing.
+
+use std::sync::Arc;
+
+use super::Global;
+use super::config::style;
+use super::exit::{CliError, Ending};
+use super::home::{Home, HomeError};
+use crate::catalog::{AllProblems, Catalog};
+use crate::config::{Node, Problems, Setting, Stack, render};
+use crate::graph::{Graph, SelectError, Selection, Selector, expand};
+
+/// Config, catalog and graph of one command.
+pub struct Session {
+    /// The user's folder and files.
+    pub home: Home,
+    /// The stack.
+    pub stack: Arc<Stack>,
+    /// The catalog, the user's own tasks and recipes over the embedded ones.
+    pub catalog: Catalog,
+    /// All steps of the stack.
+    pub graph: Arc<Graph>,
+}
+
+impl Session {
+    /// Reads the chosen config and makes its graph.
+    pub fn open(global: &Global) -> Result<Self, CliError> {
+        Self::open_with(global, None)
+    }
+
+    /// As [`Self::open`], with another version of one component than the config has.
+    pub fn open_with(
+        global: &Global,
+        version: Option<&(String, String)>,
+    ) -> Result<Self, CliError> {
+        let home = Home::from_env()?;
+        let mut stack = home.load(global.config.as_deref())?;
+        if let Some((name, version)) = version {
+            let Some(component) = stack.components.get_mut(name) else {
+                return Err(CliError::usage(format!(
+                    "{} has no component `{name}`",
+                    stack.source.name
+                ))
+                .hint(format!("add it under `components:` first: `{name}: {{}}`")));
+            };
+            if let Setting::Map(settings) = &mut component.settings.value {
+                let node = Node {
+                    value: Setting::Text(version.clone()),
+                    span: component.span,
+                };
+                settings.insert("version".to_owned(), (component.span, node));
+            }
+        }
+        let stack = Arc::new(stack);
+        let catalog = load_catalog(&home)?;
+        let graph = Arc::new(expand(&stack, &catalog)?);
+        Ok(Self {
+            home,
+            stack,
+            catalog,
+            graph,
+        })
+    }
+
+    /// Selects steps by expressions; several are united.
+    pub fn select(&self, expressions: &[String]) -> Result<Selection, CliError> {
+        let selectors = expressions
+            .iter()
+            .map(|text| Selector::parse(text))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(self.graph.select_any(&selectors)?)
+    }
+}
+
+/// Reads the catalog, the user's own tasks and recipes over the embedded ones.
+pub fn load_catalog(_home: &Home) -> Result<Catalog, CliError> {
+    Ok(Catalog::embedded()?)
+}
+
+impl From<Problems> for CliError {
+    fn from(problems: Problems) -> Self {
+        Self {
+            ending: Ending::Usage,
+            message: None,
+            hint: None,
+            rendered: Some(render(&problems, style())),
+        }
+    }
+}
+
+impl From<HomeError> for CliError {
+    fn from(error: HomeError) -> Self {
+        match error {
+            HomeError::Problems(problems) => problems.into(),
+            HomeError::Catalog(problems) => problems.into(),
+            HomeError::Io { .. } => Self::failed(error),
+            _ => Self::usage(error),
+        }
+    }
+}
+
+impl From<AllProblems> for CliError {
+    fn from(problems: AllProblems) -> Self {
+        let drawn: Vec<String> = problems
+            .files
+            .iter()
+            .map(|file| render(file, style()))
+            .collect();
+        Self {
+            ending: Ending::Usage,
+            message: None,
+            hint: None,
+            rendered: Some(drawn.join("\n")),
+        }
+    }
+}
+
+impl From<SelectError> for CliError {
+    fn from(error: SelectError) -> Self {
+        let marks = " ".repeat(error.expression[..error.at.start].chars().count())
+            + &"^".repeat(error.expression[error.at.clone()].chars().count().max(1));
+        let mut shown = Self::usage(format!(
+            "{}\n\n    {}\n    {marks}",
+            error.message, error.expression
+        ));
+        shown.hint = error.hint;
+        shown
+    }
+}

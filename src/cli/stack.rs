@@ -1,0 +1,71 @@
+//! `foundry stack …`: the whole stack at once.
+
+use super::Global;
+use super::build::{BuildOptions, build};
+use super::exit::CliResult;
+use super::print::{Output, print};
+use super::session::Session;
+use super::status::status;
+
+/// Installs, checks and shows the whole stack
+#[derive(Debug, clap::Args)]
+pub struct StackArgs {
+    #[command(subcommand)]
+    command: StackCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum StackCommand {
+    /// Makes everything as the config says (as `foundry build stack`)
+    Install {
+        /// Only show what would run, and why
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        options: BuildOptions,
+    },
+    /// Asks every host and API whether everything is as wanted; exit code 2 if not
+    Status {
+        /// How to show it
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Checks the config against the catalog; touches nothing
+    Validate,
+}
+
+/// Runs a `foundry stack` command.
+pub async fn stack(args: StackArgs, global: &Global) -> CliResult {
+    let whole = vec!["stack".to_owned()];
+    match args.command {
+        StackCommand::Install { dry_run, options } => {
+            build(&whole, dry_run, &options, global).await
+        }
+        StackCommand::Status { output } => status(&whole, output, global).await,
+        StackCommand::Validate => validate(global),
+    }
+}
+
+/// Checks the config as far as can be done without asking any host.
+pub fn validate(global: &Global) -> CliResult {
+    let session = Session::open(global)?;
+    let steps = session
+        .graph
+        .steps
+        .iter()
+        .filter(|step| step.task.is_some())
+        .count();
+    let components: std::collections::BTreeSet<&str> = session
+        .graph
+        .steps
+        .iter()
+        .map(|step| &*step.label.component)
+        .collect();
+    print(&format!(
+        "{} is valid: stack {}, {} hosts, {} components, {steps} steps\n",
+        session.stack.source.name,
+        session.stack.name,
+        session.stack.hosts.len(),
+        components.len(),
+    ))
+}

@@ -1,0 +1,103 @@
+//! Wires the ports of probe and run to the adapters: hosts over SSH, OpenBAO, secrets, the keeper.
+//! Decides nothing.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::Global;
+use super::exit::CliError;
+use super::keeper::UserKeeper;
+use super::print::warn;
+use super::prompt::TerminalPrompts;
+use super::session::Session;
+use crate::config::HostId;
+use crate::graph::{Graph, Target};
+use crate::report::Pause;
+use crate::run::{Keeper, Writers};
+use crate::secret::{Masker, Resolver, SecretStore};
+use crate::target::bao::{BaoService, BaoStore, CA, Sessions};
+use crate::target::host::{AccessSettings, Fleet, HostKeys};
+
+/// Name by which recipes call the stack's own OpenBAO.
+const BAO: &str = "bao";
+
+/// Everything that reaches out of this process.
+pub struct Wired {
+    /// All hosts.
+    pub fleet: Arc<Fleet>,
+    /// The user's keeper.
+    pub keeper: Arc<UserKeeper>,
+    /// Secrets of the stack.
+    pub resolver: Arc<Resolver>,
+    /// The stack's own OpenBAO, if it has one.
+    pub store: Option<Arc<BaoStore>>,
+    /// Takes every secret out of whatever is shown.
+    pub masker: Arc<Masker>,
+}
+
+impl Wired {
+    /// Wires up a session. Connects to nothing yet. `keys_to` is the file that the user named for keys, `pause` clears
+    /// the screen for questions.
+    pub fn new(
+        session: &Session,
+        global: &Global,
+        keys_to: Option<PathBuf>,
+        pause: Option<Pause>,
+    ) -> Result<Self, CliError> {
+        let home = &session.home;
+        let keeper = Arc::new(UserKeeper::new(
+            home.dir(),
+            keys_to,
+            global.yes,
+            pause.clone(),
+        ));
+        let mut settings = AccessSettings::new(home.dir());
+        settings.prompts = TerminalPrompts::if_someone_there(global.yes, pause);
+        settings.host_keys = if settings.prompts.is_some() {
+            HostKeys::Ask
+        } else {
+            HostKeys::Strict
+        };
+        let fleet = Arc::new(Fleet::new(session.stack.clone(), settings));
+
+        let writers: Arc<dyn Writers> = fleet.clone();
+        let keeping: Arc<dyn Keeper> = keeper.clone();
+        let sessions = Arc::new(Sessions::new(writers, keeping, session.stack.clone(), CA));
+        let service = Arc::new(BaoService::new(sessions.clone()));
+        fleet.register_service(BAO, service.clone(), service);
+
+        let hosts = service_hosts(&session.graph);
+        let store = (!hosts.is_empty()).then(|| Arc::new(BaoStore::new(sessions, hosts)));
+        let masker = Arc::new(Masker::new([]));
+        let loaded = home.vars()?;
+        if let Some(warning) = &loaded.warning {
+            warn(warning);
+        }
+        let resolver = Resolver::new(
+            |name| std::env::var(name).ok(),
+            loaded.vars,
+            loaded.name,
+            store.clone().map(|store| store as Arc<dyn SecretStore>),
+            masker.clone(),
+        );
+        Ok(Self {
+            fleet,
+            keeper,
+            resolver: Arc::new(resolver),
+            store,
+            masker,
+        })
+    }
+}
+
+/// Returns the hosts that run the stack's own OpenBAO.
+fn service_hosts(graph: &Graph) -> Vec<HostId> {
+    graph
+        .steps
+        .iter()
+        .find_map(|step| match &step.target {
+            Target::Service(name, hosts) if &**name == BAO => Some(hosts.to_vec()),
+            _ => None,
+        })
+        .unwrap_or_default()
+}
