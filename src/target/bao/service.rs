@@ -3,19 +3,28 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use backon::{ConstantBuilder, Retryable as _};
 use futures::future::{BoxFuture, join_all};
 use vaultrs::api::sys::responses::MountResponse;
 
 use super::client::{BaoError, Client};
 use super::session::Sessions;
 use super::steps::{health, kv, mount, policy};
+use crate::config::HostId;
 use crate::probe::{Asked, Facts, Fault, ServiceReader};
 use crate::run::{ActionContext, ServiceWriter, StepError};
 use crate::target::inputs::wrong;
 
 /// Names of the actions that it knows.
 pub const SERVICE_ACTIONS: &[&str] = &[mount::ACTION, policy::ACTION, kv::ACTION, health::ACTION];
+
+/// How often it is asked whether there is an active node yet.
+const ELECTION_POLL: Duration = Duration::from_secs(1);
+
+/// How many times: an election takes a few seconds, a start from a cold disk up to half a minute.
+const ELECTION_POLLS: usize = 60;
 
 /// Observes and changes OpenBAO.
 pub struct BaoService {
@@ -46,6 +55,18 @@ impl BaoService {
             Ok(HashMap::new())
         };
         Ok(Round { client, mounts })
+    }
+
+    /// Waits for an active node: after restarts the members first have to elect one.
+    async fn leader(&self, hosts: &[HostId]) -> Result<Arc<Client>, BaoError> {
+        (|| self.sessions.active(hosts))
+            .retry(
+                ConstantBuilder::new()
+                    .with_delay(ELECTION_POLL)
+                    .with_max_times(ELECTION_POLLS),
+            )
+            .when(|error| matches!(error, BaoError::NoLeader(_) | BaoError::Down(_)))
+            .await
     }
 
     async fn answer(&self, round: &Round, asked: &Asked<'_>) -> Result<Facts, Fault> {
@@ -83,7 +104,7 @@ impl ServiceWriter for BaoService {
         context: &'a ActionContext<'a>,
     ) -> BoxFuture<'a, Result<(), StepError>> {
         Box::pin(async move {
-            let client = self.sessions.active(context.hosts).await?;
+            let client = self.leader(context.hosts).await?;
             match action {
                 mount::ACTION => mount::apply(&client, context.inputs).await,
                 policy::ACTION => policy::apply(&client, context.inputs).await,
