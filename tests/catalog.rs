@@ -1,19 +1,154 @@
-//! The embedded catalog as a whole: it loads, and a stack of it expands. Knows no single recipe's insides.
+//! The embedded catalog as a whole, and the examples of docs/recipes.md: they load, pass the lint and expand.
+//! Knows no single recipe's insides.
 
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
-use foundry::catalog::Catalog;
-use foundry::config::{self, Source};
-use foundry::graph::expand;
+use foundry::catalog::{AllProblems, Catalog, FILTERS, Files, lint};
+use foundry::config::{self, Source, Stack};
+use foundry::graph::{Graph, expand, expand_made_up};
 
-#[test]
-fn the_embedded_catalog_loads_and_expands() {
-    let catalog = Catalog::embedded().unwrap_or_else(|problems| panic!("{problems}"));
+fn stack(text: &str) -> Arc<Stack> {
     let source = Source {
         name: "stack.yaml".to_owned(),
-        text: "cluster:\n  name: lab\n  domain: example.com\nhosts:\n  - { hostname: \"bao-[1-3]\", role: openbao }\n  - { hostname: w1, role: worker }\ncomponents:\n  openbao: {}\n".to_owned(),
+        text: text.to_owned(),
     };
-    let stack = config::parse(&Arc::new(source)).unwrap_or_else(|problems| panic!("{problems}"));
-    let graph = expand(&Arc::new(stack), &catalog).unwrap_or_else(|problems| panic!("{problems}"));
+    Arc::new(config::parse(&Arc::new(source)).unwrap_or_else(|problems| panic!("{problems}")))
+}
+
+fn fine<T>(result: Result<T, AllProblems>) -> T {
+    result.unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn labels(graph: &Graph) -> Vec<String> {
+    graph
+        .steps
+        .iter()
+        .map(|step| step.label.to_string())
+        .collect()
+}
+
+#[test]
+fn the_embedded_catalog_passes_the_lint_and_expands() {
+    let catalog = fine(Catalog::embedded());
+    fine(lint(&catalog));
+    fine(expand_made_up(&catalog));
+    let stack = stack(
+        "cluster:\n  name: lab\n  domain: example.com\nhosts:\n  - { hostname: \"bao-[1-3]\", role: openbao }\n  - { hostname: w1, role: worker }\ncomponents:\n  openbao: {}\n",
+    );
+    let graph = fine(expand(&stack, &catalog));
     assert!(graph.steps.len() > 60, "{} steps", graph.steps.len());
+}
+
+/// Returns the fenced blocks of a page whose info string names a file, by that name.
+fn blocks(page: &str) -> Vec<(String, String)> {
+    let mut blocks = Vec::new();
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        let Some((_, name)) = line
+            .strip_prefix("```")
+            .and_then(|info| info.split_once(' '))
+        else {
+            continue;
+        };
+        let text: String = lines
+            .by_ref()
+            .take_while(|line| *line != "```")
+            .map(|line| format!("{line}\n"))
+            .collect();
+        blocks.push((name.to_owned(), text));
+    }
+    blocks
+}
+
+fn page() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/recipes.md");
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn the_examples_of_the_docs_do_what_they_say() {
+    let mut files = Files::default();
+    let mut config = None;
+    for (name, text) in blocks(&page()) {
+        files.add("docs/", &name, &text);
+        config = (name == "stack.yaml").then_some(text).or(config);
+    }
+    let catalog = fine(Catalog::load(&files));
+    fine(lint(&catalog));
+    fine(expand_made_up(&catalog));
+    let graph = fine(expand(&stack(&config.expect("there is a stack")), &catalog));
+    assert_eq!(
+        labels(&graph),
+        [
+            "greeter:motd@a",
+            "greeter:motd@b",
+            "greeter:extra[hello]@a",
+            "greeter:extra[servus]@a",
+            "greeter:extra[hello]@b",
+            "greeter:extra[servus]@b",
+        ]
+    );
+}
+
+#[test]
+fn the_docs_name_every_filter_and_fact() {
+    let page = page();
+    for filter in FILTERS {
+        assert!(
+            page.contains(&format!("`{filter}`")) || page.contains(&format!("`{filter}(")),
+            "{filter}"
+        );
+    }
+}
+
+/// Runs `foundry recipe lint` over a folder and returns its exit code and findings.
+fn lint_by_command(dir: &Path) -> (Option<i32>, serde_json::Value) {
+    let output = Command::new(env!("CARGO_BIN_EXE_foundry"))
+        .args(["recipe", "lint", "--output", "json"])
+        .arg(dir)
+        .output()
+        .unwrap();
+    let findings = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&output.stderr)));
+    (output.status.code(), findings)
+}
+
+#[test]
+fn shellcheck_reads_every_script() {
+    if Command::new("shellcheck")
+        .arg("--version")
+        .output()
+        .is_err()
+    {
+        eprintln!("skipped: shellcheck is not installed (apt-get install shellcheck)");
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let (code, findings) = lint_by_command(home.path());
+    assert_eq!((code, findings), (Some(0), serde_json::json!([])));
+
+    let tasks = home.path().join("tasks");
+    std::fs::create_dir(&tasks).unwrap();
+    let task = "summary = 'x'\nstamp = true\n[inputs]\npath = { type = 'path' }\n[apply]\nscript = '''\necho ok\nrm -f $path\n'''\n";
+    std::fs::write(tasks.join("bad.toml"), task).unwrap();
+    let (code, findings) = lint_by_command(home.path());
+    assert_eq!(code, Some(1));
+    let finding = &findings[0];
+    assert_eq!(finding["line"], 8, "{findings}");
+    assert!(
+        finding["file"]
+            .as_str()
+            .unwrap()
+            .ends_with("tasks/bad.toml"),
+        "{findings}"
+    );
+    assert!(
+        finding["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("shellcheck: "),
+        "{findings}"
+    );
 }

@@ -15,6 +15,7 @@ mod look;
 mod plan;
 mod print;
 mod prompt;
+mod recipe;
 mod session;
 mod stack;
 mod status;
@@ -82,6 +83,7 @@ enum Command {
     Stack(stack::StackArgs),
     Component(component::ComponentArgs),
     Config(config::ConfigArgs),
+    Recipe(recipe::RecipeArgs),
     Lab(lab::LabArgs),
     Completion(completion::CompletionArgs),
 }
@@ -131,6 +133,7 @@ async fn dispatch(cli: Cli) -> CliResult {
             completion::completion(&args, <Cli as clap::CommandFactory>::command())
         }
         Command::Config(args) => configure(args, &global),
+        Command::Recipe(args) => recipe::recipe(args),
         Command::Lab(args) => lab::run(args).await.map_err(|error| {
             CliError::from_diagnostic(Ending::Failed, &miette::Report::new(error))
         }),

@@ -74,8 +74,8 @@ impl Session {
 }
 
 /// Reads the catalog, the user's own tasks and recipes over the embedded ones.
-pub fn load_catalog(_home: &Home) -> Result<Catalog, CliError> {
-    Ok(Catalog::embedded()?)
+pub fn load_catalog(home: &Home) -> Result<Catalog, CliError> {
+    Ok(Catalog::load(&super::recipe::files(home, home.dir())?)?)
 }
 
 impl From<Problems> for CliError {

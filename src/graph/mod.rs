@@ -4,6 +4,7 @@ mod bind;
 mod expand;
 mod expand_edges;
 mod expand_inputs;
+mod expand_lint;
 mod expand_scope;
 #[cfg(test)]
 mod expand_tests;
@@ -25,6 +26,7 @@ mod unknown;
 use std::sync::Arc;
 
 pub use expand::expand;
+pub use expand_lint::expand_made_up;
 pub use export::{GraphJson, StepJson, dot, json, mermaid};
 pub use input::{Hole, HoleId, Input, Inputs, Part, Unfilled};
 pub use key::{Fingerprints, Key, explain_key, key, shown};
