@@ -1,6 +1,7 @@
 //! (Graph, facts) → plan: verdict and reasons per step. Pure; executes nothing.
 
 mod decide;
+mod diff;
 #[expect(
     clippy::module_inception,
     reason = "the plan is what this module is about"
@@ -15,6 +16,7 @@ mod want;
 mod words;
 
 pub use decide::{decide_step, outputs};
+pub use diff::{DiffAsk, diff, diff_asks};
 pub use plan::{Plan, plan};
 pub use shorten::shorten;
 pub use stamp::stamp;

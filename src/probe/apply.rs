@@ -10,12 +10,11 @@ use zeroize::Zeroizing;
 use super::batch::{Ask, Batch};
 use super::fact::{Facts, Fault, HostFacts, Stamp};
 use super::frame::{self, Frames, Nonce, Section};
-use super::mask::masker;
+use super::mask::Mask;
 use super::reader::{Program, Reply};
 use super::shell::{ShellError, assign_used_into, quote, quote_into};
 use super::stamp::stamps_folder;
 use crate::catalog::{Effect, Value, Values, evaluate_over};
-use crate::secret::Masker;
 
 /// What is done to a host for one step.
 pub struct Job<'a> {
@@ -38,7 +37,7 @@ pub struct Application {
     nonce: Nonce,
     program: Program,
     verify: Batch,
-    masker: Masker,
+    mask: Mask,
 }
 
 /// How a script ended.
@@ -115,7 +114,7 @@ impl Application {
                 Err(error) => Err(fault(format!("the script's standard input: {error}"))),
             })
             .transpose()?;
-        let masker = masker(job.values);
+        let mask = Mask::of(job.values);
         let timeout = job.effect.timeout;
         let mut text = Zeroizing::new(String::new());
         frame::prelude(&mut text, &nonce);
@@ -139,7 +138,7 @@ impl Application {
             nonce,
             program,
             verify,
-            masker,
+            mask,
         })
     }
 
@@ -156,12 +155,12 @@ impl Application {
         let script = frames.section("apply").cloned().unwrap_or_default();
         let ended = ended(&script);
         let said = String::from_utf8_lossy(&script.out);
-        let said = self.masker.mask(&said);
+        let said = self.mask.hide(&said);
         let (says, output): (Vec<&str>, Vec<&str>) =
             said.lines().partition(|line| line.starts_with(SAY));
         let mut output = output.join("\n");
         if matches!(ended, Ended::Cut) && !frames.stray.is_empty() {
-            let _ = write!(output, "\n{}", self.masker.mask(&frames.stray));
+            let _ = write!(output, "\n{}", self.mask.hide(&frames.stray));
         }
         let stamped = frames
             .section("stamp")
@@ -275,10 +274,10 @@ fn render(
         Some(stamp) => {
             let text = quote(&stamp.encode())?;
             let new = format!("{folder}/.{}", nonce.word());
-            let _ = write!(
+            let _ = writeln!(
                 out,
                 "( umask 077; [ -d {folder} ] || mkdir -p -- {folder}; printf %s {text} >{new} && \
-                 mv -f -- {new} {folder}/{name} ) || __s=$?\n"
+                 mv -f -- {new} {folder}/{name} ) || __s=$?"
             );
         }
         None => {

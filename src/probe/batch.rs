@@ -112,10 +112,7 @@ impl Batch {
     /// Reads the answer.
     #[must_use]
     pub fn read(&self, reply: &Reply) -> Answer {
-        let mut frames = Frames::read(&self.nonce, reply);
-        if frames.stray.is_empty() && frames.end.is_none() {
-            frames.stray = String::from_utf8_lossy(&reply.stderr).trim().to_owned();
-        }
+        let frames = Frames::read(&self.nonce, reply);
         let found = self.wants.read(&frames);
         let folder = found.stamps.as_ref();
         let stamp = |slot: &Slot| {

@@ -52,7 +52,7 @@ pub(super) fn prelude(out: &mut String, nonce: &Nonce) {
 }
 
 /// What stands in one frame.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub struct Section {
     /// Standard output, byte for byte.
     pub out: Vec<u8>,
@@ -86,7 +86,7 @@ impl Section {
 }
 
 /// All frames of one reply.
-#[derive(Debug, Clone, Default)]
+#[derive(Default)]
 pub struct Frames {
     sections: HashMap<String, Section>,
     /// What the program counted, if it came to its end.
@@ -227,7 +227,7 @@ mod tests {
         let frames = Frames::read(&nonce, &reply);
         let fault = frames.section("a").unwrap().done("stat", &[]).unwrap_err();
         assert_eq!(fault.message, "the answer ends inside that of `stat`: bad");
-        let fault = frames.section("b").unwrap_err();
+        let fault = frames.section("b").err().unwrap();
         assert_eq!(fault.message, "the answer was cut short: sh: oops");
     }
 

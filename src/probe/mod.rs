@@ -23,7 +23,7 @@ pub use fact::{Fact, Facts, Fault, HostFacts, Question, Seen, Stamp};
 pub use fill::{Filled, Known};
 pub use fold::fold;
 pub use frame::Nonce;
-pub use observe::{HostAnswered, Look, Round, StepSeen, observe};
+pub use observe::{HostAnswered, Look, Round, StepSeen, observe, read};
 pub use observed::Observed;
 pub use reader::{
     AccessError, AccessKind, ActionProbe, Asked, Program, Reader, Readers, Reply, ServiceReader,

@@ -1,6 +1,6 @@
 //! One round of looking: one program per host, all of a service's steps at once, side by side. Decides nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -76,6 +76,53 @@ pub async fn observe(round: &Round<'_>, steps: impl IntoIterator<Item = StepId>)
     }
     let (hosts, services) = join(plan.ask_hosts(), plan.ask_services()).await;
     plan.gather(hosts, services)
+}
+
+/// Asks each host what `asks` say, in one program per host, and answers in their order. For what belongs to no step's
+/// probe: reading a file to show how it differs.
+pub async fn read(
+    readers: &dyn Readers,
+    asks: Vec<(HostId, Ask)>,
+    nonce: &Nonce,
+    at_once: usize,
+) -> Vec<Result<Facts, Fault>> {
+    let mut hosts: BTreeMap<HostId, Vec<(usize, Arc<Ask>)>> = BTreeMap::new();
+    let count = asks.len();
+    for (index, (host, ask)) in asks.into_iter().enumerate() {
+        hosts.entry(host).or_default().push((index, Arc::new(ask)));
+    }
+    let answers = stream::iter(hosts).map(|(host, asks)| async move {
+        let batch = Batch::new(
+            asks.iter().map(|(_, ask)| Arc::clone(ask)),
+            None,
+            nonce.clone(),
+        );
+        let reply = async { readers.reader(host).await?.ask(batch.program()).await }.await;
+        let facts = match reply {
+            Ok(reply) => batch.read(&reply).facts,
+            Err(error) => {
+                let fault = Fault {
+                    message: error.to_string(),
+                    not_yet: false,
+                };
+                vec![Err(fault); asks.len()]
+            }
+        };
+        asks.into_iter()
+            .map(|(index, _)| index)
+            .zip(facts)
+            .collect::<Vec<_>>()
+    });
+    let mut all: Vec<_> = answers
+        .buffer_unordered(at_once.max(1))
+        .collect::<Vec<_>>()
+        .await
+        .into_iter()
+        .flatten()
+        .collect();
+    all.sort_by_key(|(index, _)| *index);
+    debug_assert_eq!(all.len(), count, "one answer each");
+    all.into_iter().map(|(_, facts)| facts).collect()
 }
 
 impl Observed {
@@ -340,7 +387,7 @@ impl<'a> Rounds<'a> {
                         add(
                             id,
                             Err(Fault {
-                                message: error.to_string(),
+                                message: error.message.clone(),
                                 not_yet: false,
                             }),
                             None,

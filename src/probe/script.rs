@@ -8,10 +8,9 @@ use zeroize::Zeroizing;
 
 use super::fact::{Fact, Facts, Fault};
 use super::frame::Section;
-use super::mask::masker;
+use super::mask::Mask;
 use super::shell::{ShellError, assign_used_into, quote_into, uses};
 use crate::catalog::Values;
-use crate::secret::Masker;
 
 /// A probe script bound to its variables.
 #[derive(Clone)]
@@ -25,7 +24,7 @@ pub struct ProbeScript {
     /// Whether what it prints is secret: it has a secret among its variables.
     secret: bool,
     /// What must not show up in a fault.
-    masker: Arc<Masker>,
+    mask: Arc<Mask>,
 }
 
 impl ProbeScript {
@@ -44,7 +43,7 @@ impl ProbeScript {
             variables,
             timeout: timeout.unwrap_or(TIMEOUT),
             secret,
-            masker: Arc::new(masker(values)),
+            mask: Arc::new(Mask::of(values)),
         })
     }
 }
@@ -131,7 +130,7 @@ pub(super) fn render<'a>(
 
 /// Reads what a script printed.
 pub(super) fn read(script: &ProbeScript, section: &Section) -> Result<Facts, Fault> {
-    let said = script.masker.mask(section.err.trim());
+    let said = script.mask.hide(section.err.trim());
     let with = |text: String| {
         if said.is_empty() {
             text
@@ -168,9 +167,9 @@ pub(super) fn read(script: &ProbeScript, section: &Section) -> Result<Facts, Fau
             Some((name, value)) if is_fact(name) => (name, value),
             _ => {
                 let line = if script.secret {
-                    "[redacted]".into()
+                    "[redacted]".to_owned()
                 } else {
-                    script.masker.mask(line)
+                    script.mask.hide(line)
                 };
                 let line: String = line.chars().take(200).collect();
                 return fault(

@@ -182,6 +182,11 @@ fn micros(text: &str) -> Option<i64> {
     Some(stamp.as_microsecond())
 }
 
+/// A file's time is that of the kernel's last tick, which lies at most this many microseconds back (100 ticks a second
+/// are the fewest that a kernel is built with). A file that changed within a tick before the start may have changed
+/// after it, and counts as newer: a restart too many, not a forgotten one.
+const TICK: i128 = 10_000;
+
 /// Compares the start with each path's own time and that of what it leads to. A path that isn't there changed nothing.
 pub(super) fn fresh_facts(found: &Found, subject: &Value) -> Result<Plain, Fault> {
     let name = unit(field(subject, "unit").map_err(fault)?).map_err(fault)?;
@@ -201,9 +206,8 @@ pub(super) fn fresh_facts(found: &Found, subject: &Value) -> Result<Plain, Fault
         let own = of(&found.stat, &path)?.map(|stat| stat.mtime);
         let followed = of(&found.follow, &path)?.map(|stat| stat.mtime);
         let changed = own.max(followed);
-        // The start is known to the microsecond, rounded down; so is the change for the comparison.
         let stale = match (started, changed) {
-            (Some(started), Some(changed)) => i128::from(started) < changed.div_euclid(1000),
+            (Some(started), Some(changed)) => i128::from(started) < changed.div_euclid(1000) + TICK,
             (None, Some(_)) => true,
             (_, None) => false,
         };

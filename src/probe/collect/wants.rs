@@ -15,7 +15,7 @@ use crate::probe::shell::ShellError;
 use crate::probe::stamp;
 
 /// What the steps of one host want to know, without doubles, in the order first asked.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Wants {
     pub(super) stat: IndexSet<String>,
     pub(super) follow: IndexSet<String>,
@@ -120,7 +120,6 @@ impl Wants {
 }
 
 /// What one host answered, by collector and subject.
-#[derive(Debug)]
 pub struct Found {
     pub(super) stat: PathAnswers<Stat>,
     pub(super) follow: PathAnswers<Stat>,
