@@ -16,6 +16,7 @@ mod plan;
 mod print;
 mod prompt;
 mod recipe;
+mod secret;
 mod session;
 mod stack;
 mod status;
@@ -82,6 +83,7 @@ enum Command {
     Graph(graph::GraphArgs),
     Stack(stack::StackArgs),
     Component(component::ComponentArgs),
+    Secret(secret::SecretArgs),
     Config(config::ConfigArgs),
     Recipe(recipe::RecipeArgs),
     Lab(lab::LabArgs),
@@ -132,6 +134,7 @@ async fn dispatch(cli: Cli) -> CliResult {
         Command::Completion(args) => {
             completion::completion(&args, <Cli as clap::CommandFactory>::command())
         }
+        Command::Secret(args) => secret::secret(args, &global).await,
         Command::Config(args) => configure(args, &global),
         Command::Recipe(args) => recipe::recipe(args),
         Command::Lab(args) => lab::run(args).await.map_err(|error| {

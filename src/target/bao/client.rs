@@ -143,18 +143,17 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to the node on a host, without a token.
+    /// Opens a way to the node on a host, without a token; `ca` is the certificate of the authority to trust, in PEM.
     ///
     /// # Errors
-    /// When the host has no authority's certificate yet or can't be reached. Whether OpenBAO answers shows later.
+    /// When the host can't be reached. Whether OpenBAO answers shows later.
     pub async fn connect(writer: &dyn Writer, ca: &str) -> Result<Self, BaoError> {
-        let pem = authority(writer, ca).await?;
         let tunnel = writer
             .forward(PORT)
             .await
             .map_err(|error| BaoError::Access(error.to_string()))?;
         let base = format!("https://{}", tunnel.address());
-        let vault = vault(&base, &pem)?;
+        let vault = vault(&base, ca)?;
         Ok(Self { vault, tunnel })
     }
 
@@ -186,7 +185,7 @@ impl Client {
     }
 }
 
-/// Connects to the active node among the hosts.
+/// Connects to the active node among the hosts; `ca` is the certificate of the authority to trust, in PEM.
 ///
 /// # Errors
 /// When there is none: the error is the most telling of the nodes' own.

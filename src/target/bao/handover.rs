@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use vaultrs::api::token::requests::CreateOrphanTokenRequest;
 
 use super::answer::Answer;
-use super::client::{BaoError, Client};
+use super::client::{self, BaoError, Client};
 use super::token_name;
 use crate::catalog::Values;
 use crate::config::HostId;
@@ -197,8 +197,13 @@ async fn works(
 
 /// Returns a connection to the active node.
 async fn active(context: &ActionContext<'_>) -> Result<Client, StepError> {
-    let ca = inputs::text(context.inputs, "ca").map_err(wrong)?;
-    Ok(super::client::active(context.writers, context.hosts, ca).await?)
+    let path = inputs::text(context.inputs, "ca").map_err(wrong)?;
+    let Some(&first) = context.hosts.first() else {
+        return Err(wrong("OpenBAO has no hosts".to_owned()));
+    };
+    let writer = context.writers.writer(first).await?;
+    let ca = client::authority(&*writer, path).await?;
+    Ok(client::active(context.writers, context.hosts, &ca).await?)
 }
 
 async fn shred(context: &ActionContext<'_>, host: HostId, path: &str) -> Result<(), StepError> {

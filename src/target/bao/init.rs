@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 use super::answer::Answer;
-use super::client::{BaoError, Client};
+use super::client::{BaoError, Client, authority};
 use super::node::Node;
 use super::unseal::unseal;
 use crate::catalog::Values;
@@ -170,7 +170,7 @@ async fn init(context: &ActionContext<'_>, host: HostId) -> Result<(), StepError
     )
     .run(&*writer)
     .await?;
-    let client = Client::connect(&*writer, ca).await?;
+    let client = Client::connect(&*writer, &authority(&*writer, ca).await?).await?;
     if seal == "shamir"
         && let Some(answer) = Answer::read(&*writer, answer).await?
     {
@@ -225,7 +225,8 @@ async fn recover(context: &ActionContext<'_>, host: HostId) -> Result<(), StepEr
     .run(&*writer)
     .await?;
     // New again once it answers.
-    let client = Client::connect(&*writer, text("ca")?).await?;
+    let ca = authority(&*writer, text("ca")?).await?;
+    let client = Client::connect(&*writer, &ca).await?;
     use backon::{ConstantBuilder, Retryable as _};
     (|| client.health())
         .retry(

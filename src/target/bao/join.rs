@@ -57,7 +57,7 @@ impl Action for Join {
     fn apply<'a>(&'a self, context: &'a ActionContext<'a>) -> BoxFuture<'a, Result<(), StepError>> {
         Box::pin(async move {
             let text = |name| inputs::text(context.inputs, name).map_err(wrong);
-            let (ca, me, cluster) = (text("ca")?, text("me")?, text("cluster_id")?);
+            let (me, cluster) = (text("me")?, text("cluster_id")?);
             let members = members(context.inputs).map_err(wrong)?;
             let (Some(&host), Some(own)) = (
                 context.hosts.first(),
@@ -66,7 +66,8 @@ impl Action for Join {
                 return Err(wrong(format!("{me} is not one of the cluster's hosts")));
             };
             let writer = context.writers.writer(host).await?;
-            let client = Client::connect(&*writer, ca).await?;
+            let ca = authority(&*writer, text("ca")?).await?;
+            let client = Client::connect(&*writer, &ca).await?;
             let health = client.health().await?;
             if let Some(id) = &health.cluster_id
                 && !health.sealed
@@ -85,7 +86,7 @@ impl Action for Join {
                     status: None,
                 });
             }
-            let (leader, leader_host) = leader(context, &members, me, ca, cluster).await?;
+            let (leader, leader_host) = leader(context, &members, me, &ca, cluster).await?;
             let theirs = context.writers.writer(leader_host).await?;
             try_ways(own, leader, &*writer, &*theirs).await?;
             if !health.initialized {
@@ -94,7 +95,7 @@ impl Action for Join {
                     client.api(),
                     JoinRaft {
                         leader_api_addr: format!("https://{}:{PORT}", bracketed(leader.address)),
-                        leader_ca_cert: authority(&*writer, ca).await?,
+                        leader_ca_cert: ca.clone(),
                     },
                 )
                 .await

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 
 use super::client::{self, BaoError, Client};
+use super::endpoint::Health;
 use super::token_name;
 use crate::config::{HostId, Stack};
 use crate::run::{Keeper, Writers};
@@ -20,6 +21,7 @@ pub struct Sessions {
     keeper: Arc<dyn Keeper>,
     stack: Arc<Stack>,
     ca: String,
+    authority: OnceCell<String>,
     open: Mutex<Option<Arc<Client>>>,
 }
 
@@ -38,20 +40,54 @@ impl Sessions {
             keeper,
             stack,
             ca: ca.into(),
+            authority: OnceCell::new(),
             open: Mutex::new(None),
         }
     }
 
-    /// Returns the ways to hosts that it was made with.
-    #[must_use]
-    pub fn writers(&self) -> &dyn Writers {
-        &*self.writers
+    /// Returns the certificate of the authority that all of the hosts share, from the first that tells it.
+    async fn authority(&self, hosts: &[HostId]) -> Result<&str, BaoError> {
+        let read = || async {
+            let mut trouble = BaoError::Down("it has no hosts".to_owned());
+            for &host in hosts {
+                let told = match self.writers.writer(host).await {
+                    Ok(writer) => client::authority(&*writer, &self.ca).await,
+                    Err(error) => Err(BaoError::Access(error.to_string())),
+                };
+                match told {
+                    Ok(pem) => return Ok(pem),
+                    Err(error) => trouble = error,
+                }
+            }
+            Err(trouble)
+        };
+        self.authority
+            .get_or_try_init(read)
+            .await
+            .map(String::as_str)
     }
 
-    /// Returns where hosts keep the authority's certificate.
-    #[must_use]
-    pub fn ca(&self) -> &str {
-        &self.ca
+    /// Connects to the active one of the hosts, without a token.
+    ///
+    /// # Errors
+    /// When none is.
+    pub async fn connect(&self, hosts: &[HostId]) -> Result<Client, BaoError> {
+        let ca = self.authority(hosts).await?;
+        client::active(&*self.writers, hosts, ca).await
+    }
+
+    /// Asks the node on one of the hosts how it is.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn health(&self, host: HostId, hosts: &[HostId]) -> Result<Health, BaoError> {
+        let ca = self.authority(hosts).await?;
+        let writer = self
+            .writers
+            .writer(host)
+            .await
+            .map_err(|error| BaoError::Access(error.to_string()))?;
+        Client::connect(&*writer, ca).await?.health().await
     }
 
     /// Returns the stack it is about.
@@ -72,7 +108,7 @@ impl Sessions {
                 _ => *open = None,
             }
         }
-        let mut client = client::active(&*self.writers, hosts, &self.ca).await?;
+        let mut client = self.connect(hosts).await?;
         client.set_token(&self.token()?);
         let token = vaultrs::token::lookup_self(client.api())
             .await

@@ -33,6 +33,19 @@ impl BaoStore {
         Self { sessions, hosts }
     }
 
+    /// Returns the policies of a token, which OpenBAO must know.
+    ///
+    /// # Errors
+    /// When OpenBAO can't be asked, or does not know the token.
+    pub async fn policies(&self, token: &Secret<String>) -> Result<Vec<String>, StoreError> {
+        let mut client = self.sessions.connect(&self.hosts).await?;
+        client.set_token(token);
+        let found = vaultrs::token::lookup_self(client.api())
+            .await
+            .map_err(BaoError::from)?;
+        Ok(found.policies)
+    }
+
     async fn fields(&self, path: &str) -> Result<Option<SecretFields>, BaoError> {
         let (mount, rest) = split(path);
         if rest.is_empty() {
@@ -103,7 +116,10 @@ impl From<BaoError> for StoreError {
     fn from(error: BaoError) -> Self {
         let words = error.to_string();
         match error {
-            BaoError::NoToken | BaoError::Denied(_) => Self::Denied(words),
+            BaoError::NoToken => Self::Denied(words),
+            BaoError::Denied(why) => Self::Denied(format!(
+                "{why} (if Foundry's token has ended, store another with `foundry secret login`)"
+            )),
             BaoError::Api { .. } => Self::Failed(words),
             _ => Self::NotUp(words),
         }

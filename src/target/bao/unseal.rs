@@ -4,7 +4,7 @@
 use futures::future::BoxFuture;
 
 use super::answer::Answer;
-use super::client::{BaoError, Client};
+use super::client::{BaoError, Client, authority};
 use super::node;
 use crate::catalog::Values;
 use crate::config::HostId;
@@ -38,7 +38,8 @@ impl Action for Unseal {
                 return Err(wrong("this step is for one host".to_owned()));
             };
             let writer = context.writers.writer(host).await?;
-            let client = Client::connect(&*writer, text("ca")?).await?;
+            let ca = authority(&*writer, text("ca")?).await?;
+            let client = Client::connect(&*writer, &ca).await?;
             let members = inputs::list(context.inputs, "members").map_err(wrong)?;
             let answer = find(context, &members, text("answer")?).await?;
             unseal(context, &client, answer.as_ref()).await

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use vaultrs::api;
 
 use super::super::client::{BaoError, Client};
-use super::super::endpoint::{Health, ReadAutopilot, ReadRaft};
+use super::super::endpoint::{ReadAutopilot, ReadRaft};
 use super::super::session::Sessions;
 use crate::config::HostId;
 use crate::probe::{Facts, Fault};
@@ -23,7 +23,7 @@ pub const ACTION: &str = "bao.health";
 pub async fn facts(sessions: &Sessions, client: &Client, hosts: &[HostId]) -> Result<Facts, Fault> {
     let looks = join_all(hosts.iter().map(|&host| async move {
         let name = sessions.stack().host(host).name.to_string();
-        (name, look(sessions, host).await)
+        (name, sessions.health(host, hosts).await)
     }))
     .await;
     let mut open = BTreeSet::new();
@@ -88,18 +88,6 @@ pub async fn facts(sessions: &Sessions, client: &Client, hosts: &[HostId]) -> Re
         Err(error) => return Err(error.into()),
     }
     Ok(facts)
-}
-
-async fn look(sessions: &Sessions, host: HostId) -> Result<Health, BaoError> {
-    let writer = sessions
-        .writers()
-        .writer(host)
-        .await
-        .map_err(|error| BaoError::Access(error.to_string()))?;
-    Client::connect(&*writer, sessions.ca())
-        .await?
-        .health()
-        .await
 }
 
 fn joined(names: BTreeSet<String>) -> String {
