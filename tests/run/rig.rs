@@ -433,3 +433,20 @@ impl Rig {
 fn fingerprints() -> Fingerprints {
     Fingerprints::new("k1".to_owned(), Secret::new([3; 32]))
 }
+
+/// Tells of a run of its own, and keeps what is told.
+pub fn voice() -> (Tell, Arc<Mutex<Vec<Event>>>) {
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&events);
+    let sink = Arc::new(move |event: Event| sink.lock().unwrap().push(event));
+    (
+        Tell::begin(
+            "rig",
+            "foundry build stack",
+            1,
+            sink,
+            Arc::new(Masker::default()),
+        ),
+        events,
+    )
+}
