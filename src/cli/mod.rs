@@ -11,12 +11,14 @@ mod graph;
 pub mod home;
 mod keeper;
 mod lab;
+mod lock;
 mod look;
 mod plan;
 mod print;
 mod prompt;
 mod recipe;
 mod secret;
+mod run;
 mod session;
 mod stack;
 mod status;
@@ -87,6 +89,8 @@ enum Command {
     Config(config::ConfigArgs),
     Recipe(recipe::RecipeArgs),
     Lab(lab::LabArgs),
+    Run(run::RunArgs),
+    Lock(lock::LockArgs),
     Completion(completion::CompletionArgs),
 }
 
@@ -135,6 +139,8 @@ async fn dispatch(cli: Cli) -> CliResult {
             completion::completion(&args, <Cli as clap::CommandFactory>::command())
         }
         Command::Secret(args) => secret::secret(args, &global).await,
+        Command::Run(args) => run::run(&args),
+        Command::Lock(args) => lock::lock(&args, &global).await,
         Command::Config(args) => configure(args, &global),
         Command::Recipe(args) => recipe::recipe(args),
         Command::Lab(args) => lab::run(args).await.map_err(|error| {

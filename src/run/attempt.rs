@@ -27,7 +27,7 @@ pub(super) struct Outcome {
 
 /// A step that is not.
 pub(super) struct Failure {
-    pub error: StepError,
+    pub error: Box<StepError>,
     /// Facts that are not as wanted.
     pub found: Vec<Reason>,
     /// What its script said, where the error has no place for it.
@@ -39,7 +39,7 @@ pub(super) struct Failure {
 impl From<StepError> for Failure {
     fn from(error: StepError) -> Self {
         Self {
-            error,
+            error: Box::new(error),
             found: Vec::new(),
             output: String::new(),
             not_yet: false,

@@ -168,7 +168,7 @@ impl Executor {
     fn trouble(&self, failure: Failure) -> Trouble {
         let tell = &self.shared.tell;
         let some = |text: &str| (!text.trim().is_empty()).then(|| tell.masked(text));
-        let (output, hint, status) = match &failure.error {
+        let (output, hint, status) = match &*failure.error {
             StepError::Failed {
                 output,
                 hint,
@@ -180,7 +180,7 @@ impl Executor {
                 (None, None, None)
             }
         };
-        let message = match &failure.error {
+        let message = match &*failure.error {
             // The facts follow one by one.
             StepError::NotAsWanted(_) if !failure.found.is_empty() => {
                 "applied, but still not as wanted".to_owned()

@@ -1,0 +1,156 @@
+//! `foundry lock`: who is at work on a stack, and the way out when a lock was left behind. Knows nothing of how it is kept.
+
+use clap::{Args, Subcommand};
+
+use super::Global;
+use super::exit::{CliError, CliResult, Ending};
+use super::print::{Output, print, print_json};
+use super::prompt::someone_there;
+use super::session::Session;
+use super::wire::Wired;
+use crate::report::Paint;
+use crate::run::lock::{Found, LockError, Shown, Standing, show, steal};
+
+/// Shows or removes the lock that keeps two runs from working on one stack at once
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The lock is a file on the stack's first host, in the order of the config, that can be reached. A run \
+    renews it every 20 seconds; 60 seconds after the last renewal, by that host's clock, it is nobody's and the next run takes \
+    it over. So stealing is only for those who can't wait a minute.\n\n\
+    Examples:\n  \
+    foundry lock show\n  \
+    foundry lock steal        asks first; with --yes it does not"
+)]
+pub struct LockArgs {
+    #[command(subcommand)]
+    command: LockCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum LockCommand {
+    /// Shows who holds the lock
+    Show {
+        /// How to print it
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Removes the lock of a run that is no more
+    Steal,
+}
+
+/// Runs `foundry lock …`.
+pub async fn lock(args: &LockArgs, global: &Global) -> CliResult {
+    let session = Session::open(global)?;
+    let wired = Wired::new(&session, global, None, None)?;
+    let done = match &args.command {
+        LockCommand::Show { output } => {
+            let shown = show(&session.stack, &*wired.fleet).await?;
+            match output {
+                Output::Json => print_json(&shown),
+                Output::Text => print(&tell(&session.stack.name, &shown)),
+            }
+        }
+        LockCommand::Steal => take_away(&session, &wired, global).await,
+    };
+    wired.fleet.close();
+    done
+}
+
+async fn take_away(session: &Session, wired: &Wired, global: &Global) -> CliResult {
+    let name = &session.stack.name;
+    let shown = show(&session.stack, &*wired.fleet).await?;
+    let Some(found) = &shown.held else {
+        return print(&tell(name, &shown));
+    };
+    if !global.yes {
+        if !someone_there(global.yes) {
+            return Err(
+                CliError::usage(format!("stack {name} is locked by {}", found.words()))
+                    .hint("`foundry lock steal --yes` removes the lock without asking"),
+            );
+        }
+        let mut question = tell(name, &shown);
+        question.push_str("Remove the lock?");
+        let sure = tokio::task::spawn_blocking(move || {
+            dialoguer::Confirm::new()
+                .with_prompt(question)
+                .default(false)
+                .interact()
+        });
+        if !matches!(sure.await, Ok(Ok(true))) {
+            return Err(CliError::quiet(Ending::Interrupted));
+        }
+    }
+    if steal(&session.stack, &*wired.fleet, found).await? {
+        print(&format!(
+            "The lock of stack {name} is removed from {}\n",
+            shown.host
+        ))
+    } else {
+        print(&format!("Nobody holds the lock of stack {name} any more\n"))
+    }
+}
+
+fn tell(stack: &str, shown: &Shown) -> String {
+    let paint = Paint::for_stdout();
+    let Some(found) = &shown.held else {
+        return format!(
+            "Nobody holds the lock of stack {stack} (it would be on {})\n",
+            shown.host
+        );
+    };
+    let mut text = format!(
+        "Stack {} is {}, on {}\n",
+        paint.strong(stack),
+        paint.warn("locked"),
+        shown.host
+    );
+    for (heading, value) in rows(found, shown.standing) {
+        text.push_str(&format!(
+            "  {} {value}\n",
+            paint.dim(&format!("{heading:>8} │"))
+        ));
+    }
+    text
+}
+
+fn rows(found: &Found, standing: Option<Standing>) -> Vec<(&'static str, String)> {
+    let mut rows = match &found.holder {
+        Some(holder) => vec![
+            ("by", format!("{} (process {})", holder.who, holder.pid)),
+            ("command", holder.command.clone()),
+            ("run", holder.run.clone()),
+            ("since", holder.started.clone()),
+        ],
+        None => vec![("by", found.words())],
+    };
+    let means = match standing {
+        Some(Standing::Expired) => "its lease has ended: the next run takes it over",
+        Some(Standing::Gone) => "that process is no more: the next run from here takes it over",
+        Some(Standing::Held) | None => "",
+    };
+    let age = format!("{} s ago", found.age.max(0));
+    rows.push((
+        "renewed",
+        if means.is_empty() {
+            format!("{age}; good for {} s more", found.lease_left())
+        } else {
+            age
+        },
+    ));
+    if !means.is_empty() {
+        rows.push(("so", means.to_owned()));
+    }
+    rows
+}
+
+impl From<LockError> for CliError {
+    fn from(error: LockError) -> Self {
+        let hint = error.hint();
+        let error = Self::failed(error);
+        match hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}
