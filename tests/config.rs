@@ -495,6 +495,7 @@ fn component_schemas() -> Vec<ComponentSchema> {
         name: name.to_owned(),
         doc: format!("About {name}"),
         role: None,
+        always: name == "prometheus",
         section: section.map(str::to_owned),
         settings,
     };
@@ -726,7 +727,6 @@ components:
     admin_password: hunter2
     tokens: [hunter3, '${secret:grafana:token}']
     api_key: 'id-${secret:grafana:key}'
-  prometheus: {}
 observability: { prometheus: { retention: 30d } }
 storage: { truenas: { api_key: hunter4 } }
 ",
@@ -856,4 +856,23 @@ fn a_new_config_is_valid_and_teaches() {
         components: Vec::new(),
     });
     assert!(parse(&bare).is_ok(), "{bare}");
+}
+
+/// The example of docs/config.md, which shows every section there is.
+#[test]
+fn the_example_of_the_documentation_is_valid() {
+    let docs = include_str!("../docs/config.md");
+    let example = docs
+        .split("```yaml\n")
+        .filter_map(|part| part.split("```").next())
+        .find(|block| block.starts_with("version:"))
+        .unwrap();
+    let example = example.replace("ssh-ed25519 AAAA…", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA");
+    let stack = parse(&example).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(stack.hosts.len(), 14);
+    let schema = config::schema(&[]);
+    assert_eq!(
+        violations(&as_json(&example), &schema, &schema, "$"),
+        Vec::<String>::new()
+    );
 }

@@ -42,7 +42,7 @@ fn table(settings: &indexmap::IndexMap<String, SettingSpec>) -> Json {
 
 fn setting(spec: &SettingSpec) -> Json {
     let mut schema = if spec.secret {
-        json!({ "type": "string", "pattern": REFERENCE })
+        json!({ "type": "string", "pattern": REFERENCE, "writeOnly": true })
     } else if spec.fields.is_empty() {
         kind(&spec.kind)
     } else if let ValueType::List(_) = spec.kind {

@@ -3,12 +3,13 @@
 
 use std::io::{self, IsTerminal as _, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value as Json, json};
 
 use super::home::{Home, HomeError};
-use crate::catalog::AllProblems;
+use crate::catalog::{AllProblems, Catalog, settings_schema};
 use crate::config::{
     self, ComponentSchema, NewConfig, NewHost, Problems, SCHEMA_FILE, Stack, Style, stem,
 };
@@ -99,7 +100,7 @@ pub struct ConfigContext<'a> {
     /// What the recipes say of their settings.
     pub components: &'a [ComponentSchema],
     /// Checks beyond the config itself: components and settings that recipes know, cycles in the graph.
-    pub check: &'a dyn Fn(&Stack) -> Result<(), AllProblems>,
+    pub check: &'a dyn Fn(&Arc<Stack>) -> Result<(), AllProblems>,
 }
 
 impl std::fmt::Debug for ConfigContext<'_> {
@@ -109,6 +110,23 @@ impl std::fmt::Debug for ConfigContext<'_> {
             .field("chosen", &self.chosen)
             .finish_non_exhaustive()
     }
+}
+
+/// Returns what a catalog's recipes say of their settings, for [`ConfigContext::components`].
+#[must_use]
+pub fn component_schemas(catalog: &Catalog) -> Vec<ComponentSchema> {
+    catalog
+        .recipes
+        .values()
+        .map(|recipe| ComponentSchema {
+            name: recipe.name.clone(),
+            doc: recipe.summary.clone(),
+            role: recipe.role.clone(),
+            always: recipe.always,
+            section: recipe.section.clone(),
+            settings: settings_schema(recipe),
+        })
+        .collect()
 }
 
 /// Runs the command.
@@ -174,7 +192,7 @@ fn init(args: InitArgs, context: &ConfigContext<'_>) -> Result<(), HomeError> {
         components,
     });
     // What was asked for may be no name or no range: say so before anything is written.
-    config::parse(&std::sync::Arc::new(config::Source {
+    config::parse(&Arc::new(config::Source {
         name: format!("new {name}.yaml"),
         text: text.clone(),
     }))?;
@@ -233,6 +251,7 @@ impl InitArgs {
 
 fn validate(output: Output, context: &ConfigContext<'_>) -> Result<(), HomeError> {
     let checked = context.home.load(context.chosen).and_then(|stack| {
+        let stack = Arc::new(stack);
         (context.check)(&stack)?;
         Ok(stack)
     });
@@ -256,27 +275,30 @@ fn validate(output: Output, context: &ConfigContext<'_>) -> Result<(), HomeError
             ))
         }
         (Ok(stack), Output::Json) => {
-            let warnings = config::literal_secrets(&stack);
-            print_json(&json!({
-                "file": stack.source.name, "valid": true, "problems": [], "warnings": problems_json(&warnings),
-            }))
+            let warnings = Problems {
+                source: stack.source.clone(),
+                list: config::literal_secrets(&stack),
+            };
+            print_json(
+                &json!({ "valid": true, "problems": [], "warnings": problems_json(&warnings) }),
+            )
         }
         (Err(HomeError::Problems(problems)), Output::Json) => {
-            print_json(&json!({
-                "file": problems.source.name, "valid": false,
-                "problems": problems_json(&problems.list), "warnings": [],
-            }))?;
+            let told: Vec<Json> = problems.files.iter().flat_map(problems_json).collect();
+            print_json(&json!({ "valid": false, "problems": told, "warnings": [] }))?;
             Err(problems.into())
         }
         (Err(error), _) => Err(error),
     }
 }
 
-fn problems_json(problems: &[config::Problem]) -> Json {
+fn problems_json(problems: &Problems) -> Vec<Json> {
     problems
+        .list
         .iter()
         .map(|problem| {
             json!({
+                "file": problems.source.name,
                 "message": problem.message,
                 "line": problem.span.map(|span| span.line),
                 "column": problem.span.map(|span| span.column),
@@ -371,7 +393,10 @@ fn row(home: &Home, path: &Path, chosen: bool) -> Json {
             row["hosts"] = json!(stack.hosts.len());
         }
         Err(HomeError::Problems(problems)) => {
-            row["error"] = json!(counted(problems.list.len(), "problem"));
+            row["error"] = json!(counted(
+                problems.files.iter().map(|file| file.list.len()).sum(),
+                "problem"
+            ));
         }
         Err(error) => row["error"] = json!(error.to_string()),
     }

@@ -29,6 +29,8 @@ pub(super) fn ask(mut answers: Answers, known: &[ComponentSchema]) -> Result<Ans
         let user = text(&theme, "SSH user (empty: as ~/.ssh/config says)", None)?;
         answers.user = (!user.is_empty()).then_some(user);
     }
+    // What every stack has anyway is no question.
+    let known: Vec<&ComponentSchema> = known.iter().filter(|component| !component.always).collect();
     if answers.components.is_empty() && !known.is_empty() {
         let items: Vec<String> = known
             .iter()
@@ -38,7 +40,7 @@ pub(super) fn ask(mut answers: Answers, known: &[ComponentSchema]) -> Result<Ans
             .with_prompt("Components to bring up (space chooses)")
             .items(&items)
             .interact()
-            .map_err(declined)?;
+            .map_err(|error| declined(&error))?;
         answers.components = chosen
             .into_iter()
             .map(|index| known[index].name.clone())
@@ -63,7 +65,7 @@ fn hosts(theme: &ColorfulTheme) -> Result<Vec<NewHost>, HomeError> {
                 typed.parse::<NewHost>().map(|_| ())
             })
             .interact_text()
-            .map_err(declined)?;
+            .map_err(|error| declined(&error))?;
         match typed.parse() {
             Ok(host) => hosts.push(host),
             Err(_) => return Ok(hosts),
@@ -81,9 +83,9 @@ fn text(
         Some(suggestion) => input.default(suggestion),
         None => input.allow_empty(true),
     };
-    input.interact_text().map_err(declined)
+    input.interact_text().map_err(|error| declined(&error))
 }
 
-fn declined(error: dialoguer::Error) -> HomeError {
+fn declined(error: &dialoguer::Error) -> HomeError {
     HomeError::Usage(format!("nothing was written: {error}"))
 }

@@ -30,12 +30,9 @@ pub enum HomeError {
     /// No config, or no single one.
     #[error(transparent)]
     Select(#[from] SelectError),
-    /// The config has mistakes; `config::render` draws them.
+    /// The config, or the recipes that it uses, have mistakes; `config::render` draws each file's.
     #[error("{0}")]
-    Problems(#[from] Problems),
-    /// The config does not go with the catalog, or the catalog has mistakes.
-    #[error("{0}")]
-    Catalog(#[from] AllProblems),
+    Problems(#[from] AllProblems),
     /// `~/.foundryvars` has mistakes.
     #[error(transparent)]
     Vars(#[from] BadVars),
@@ -52,6 +49,14 @@ pub enum HomeError {
     /// The command asks for what can't be.
     #[error("{0}")]
     Usage(String),
+}
+
+impl From<Problems> for HomeError {
+    fn from(problems: Problems) -> Self {
+        let mut all = AllProblems::default();
+        all.extend(problems);
+        Self::Problems(all)
+    }
 }
 
 /// `~/.foundryvars` as read.

@@ -29,8 +29,7 @@ use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
-use crate::catalog::settings_schema;
-use crate::config::{ComponentSchema, Stack};
+use crate::config::Stack;
 use crate::graph::expand;
 use exit::{CliError, CliResult, Ending};
 
@@ -153,18 +152,8 @@ async fn dispatch(cli: Cli) -> CliResult {
 fn configure(args: config::ConfigArgs, global: &Global) -> CliResult {
     let home = home::Home::from_env()?;
     let catalog = session::load_catalog(&home)?;
-    let components: Vec<ComponentSchema> = catalog
-        .recipes
-        .values()
-        .map(|recipe| ComponentSchema {
-            name: recipe.name.clone(),
-            doc: recipe.summary.clone(),
-            settings: settings_schema(recipe),
-            role: recipe.role.clone(),
-            section: recipe.section.clone(),
-        })
-        .collect();
-    let check = |stack: &Stack| expand(&Arc::new(stack.clone()), &catalog).map(drop);
+    let components = config::component_schemas(&catalog);
+    let check = |stack: &Arc<Stack>| expand(stack, &catalog).map(drop);
     let context = config::ConfigContext {
         home: &home,
         chosen: global.config.as_deref(),

@@ -93,7 +93,6 @@ impl From<HomeError> for CliError {
     fn from(error: HomeError) -> Self {
         match error {
             HomeError::Problems(problems) => problems.into(),
-            HomeError::Catalog(problems) => problems.into(),
             HomeError::Io { .. } => Self::failed(error),
             _ => Self::usage(error),
         }

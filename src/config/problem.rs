@@ -16,8 +16,8 @@ pub struct Problem {
     pub message: String,
     /// Where; `None` when it is about the file as a whole.
     pub span: Option<Span>,
-    /// A few words to stand under the place; may be empty.
-    pub label: String,
+    /// A few words to stand under the place; may be empty. Boxed, because results carry problems around.
+    pub label: Box<str>,
     /// What to do about it.
     pub help: Option<String>,
     /// Other places that have to do with it, with their words (`first here`).
@@ -30,7 +30,7 @@ impl Problem {
         Self {
             message: message.into(),
             span: None,
-            label: String::new(),
+            label: Box::default(),
             help: None,
             also: Vec::new(),
         }
@@ -47,7 +47,7 @@ impl Problem {
     /// Puts a few words under the place.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
-        self.label = label.into();
+        self.label = label.into().into_boxed_str();
         self
     }
 

@@ -14,6 +14,8 @@ pub struct ComponentSchema {
     pub doc: String,
     /// Role whose hosts it runs on when none are named.
     pub role: Option<String>,
+    /// Whether every stack has it without naming it.
+    pub always: bool,
     /// Dotted path of the top-level section that is merged under its settings (`observability.prometheus`).
     pub section: Option<String>,
     /// JSON Schema (an object) of its settings, `hosts` left out. `default` is what holds when nothing is written;

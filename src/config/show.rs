@@ -6,7 +6,7 @@ use super::cover::looks_secret;
 use super::problem::Problem;
 use super::schema::ComponentSchema;
 use super::setting::{Node, Setting};
-use super::stack::{Host, MirrorDigests, Stack};
+use super::stack::{Component, Host, MirrorDigests, Stack};
 use crate::secret::{REDACTED, STACK_NAMESPACE, references};
 
 /// Returns the effective config. `components` brings the recipes' defaults and says what is secret.
@@ -19,27 +19,22 @@ pub fn effective(stack: &Stack, components: &[ComponentSchema]) -> Json {
     if let Some(vip) = &stack.vip {
         cluster["vip"] = Json::from(vip.to_string());
     }
-    let shown: Map<String, Json> = stack
+    let named = stack
         .components
         .iter()
+        .map(|(name, component)| (name.as_str(), Some(component)));
+    let unnamed = components
+        .iter()
+        .filter(|schema| schema.always && !stack.components.contains_key(&schema.name))
+        .map(|schema| (schema.name.as_str(), None));
+    let shown: Map<String, Json> = named
+        .chain(unnamed)
         .map(|(name, component)| {
-            let schema = components.iter().find(|schema| schema.name == *name);
-            let settings = schema.map(|schema| &schema.settings);
-            let section = schema
-                .and_then(|schema| schema.section.as_deref())
-                .and_then(|path| stack.section(path));
-            let mut value = to_json(&component.settings, "", settings);
-            if let Some(section) = section {
-                fill(&mut value, &to_json(section, "", settings));
-            }
-            if let Some(settings) = settings {
-                fill_defaults(&mut value, settings);
-            }
-            if let (Some(hosts), Json::Object(value)) = (&component.hosts, &mut value) {
-                let names: Vec<&str> = hosts.iter().map(|id| &*stack.host(*id).name).collect();
-                value.insert("hosts".to_owned(), json!(names));
-            }
-            (name.clone(), value)
+            let schema = components.iter().find(|schema| schema.name == name);
+            (
+                name.to_owned(),
+                component_settings(stack, component, schema),
+            )
         })
         .collect();
     let mut config = json!({
@@ -62,6 +57,34 @@ pub fn effective(stack: &Stack, components: &[ComponentSchema]) -> Json {
         config["mirrors"] = mirrors.collect();
     }
     config
+}
+
+/// Returns a component's settings: as written, then from its section, then by default.
+fn component_settings(
+    stack: &Stack,
+    component: Option<&Component>,
+    schema: Option<&ComponentSchema>,
+) -> Json {
+    let settings = schema.map(|schema| &schema.settings);
+    let mut value = component.map_or_else(
+        || json!({}),
+        |component| to_json(&component.settings, "", settings),
+    );
+    let section = schema
+        .and_then(|schema| schema.section.as_deref())
+        .and_then(|path| stack.section(path));
+    if let Some(section) = section {
+        fill(&mut value, &to_json(section, "", settings));
+    }
+    if let Some(settings) = settings {
+        fill_defaults(&mut value, settings);
+    }
+    let hosts = component.and_then(|component| component.hosts.as_ref());
+    if let (Some(hosts), Json::Object(value)) = (hosts, &mut value) {
+        let names: Vec<&str> = hosts.iter().map(|id| &*stack.host(*id).name).collect();
+        value.insert("hosts".to_owned(), json!(names));
+    }
+    value
 }
 
 /// Finds passwords and the like that are written out in the config, as warnings.
