@@ -70,7 +70,7 @@ impl Linter<'_> {
         let mut texts: Vec<(Vec<&str>, &str)> = Vec::new();
         for (input, value) in &step.with {
             each_text(value, &mut |text| {
-                texts.push((vec!["steps", name, "with", input], text))
+                texts.push((vec!["steps", name, "with", input], text));
             });
         }
         for (key, template) in [("when", &step.when), ("for_each", &step.for_each)] {

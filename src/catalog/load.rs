@@ -39,7 +39,7 @@ impl Files {
         let mut files = Self::default();
         for (folder, dir) in [("tasks", &TASKS), ("recipes", &RECIPES)] {
             embedded_texts(dir, &mut |path, text| {
-                files.add("", &format!("{folder}/{path}"), text)
+                files.add("", &format!("{folder}/{path}"), text);
             });
         }
         files

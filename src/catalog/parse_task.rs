@@ -154,7 +154,7 @@ pub(super) fn checked(
             sink.push(Problem::at(
                 span,
                 format!("the default does not fit its type: {e}"),
-            ))
+            ));
         })
         .ok()
 }

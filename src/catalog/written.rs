@@ -10,6 +10,9 @@ use toml::de::{DeTable, DeValue};
 use super::value::Value;
 use crate::config::{Node, Problem, Problems, Setting, Source, Span};
 
+/// A table as written: each key with its own place.
+pub(super) type Entries = IndexMap<String, (Span, Node)>;
+
 /// A file and the place of each of its settings.
 #[derive(Debug, Clone)]
 pub struct Written {
@@ -36,9 +39,7 @@ impl Written {
     ///
     /// # Errors
     /// When it is not TOML, or holds what no setting can be (a date).
-    pub(super) fn parse(
-        source: Arc<Source>,
-    ) -> Result<(Self, IndexMap<String, (Span, Node)>), Problems> {
+    pub(super) fn parse(source: Arc<Source>) -> Result<(Self, Entries), Problems> {
         let mut problems = Problems::new(source.clone());
         let lines = Lines::of(&source.text);
         let (table, errors) = DeTable::parse_recoverable(&source.text);

@@ -11,6 +11,9 @@ use super::{Graph, Inputs, Label, Step, StepId, Target};
 use crate::catalog::AllProblems;
 use crate::config::{HostId, Problem, suggest_help};
 
+/// Why a reference leads nowhere, and what to do about it.
+type Unresolved = (String, Option<String>);
+
 /// Name of the gathering step of a whole component; no recipe's step can have it.
 pub(super) const ALL: &str = "all";
 
@@ -95,7 +98,7 @@ impl Expansion<'_> {
         block: &Block,
         written: &str,
         by_label: &HashMap<(&str, &str), usize>,
-    ) -> Result<Option<(usize, bool)>, (String, Option<String>)> {
+    ) -> Result<Option<(usize, bool)>, Unresolved> {
         let (name, optional) = written
             .strip_suffix('?')
             .map_or((written, false), |name| (name, true));
@@ -333,8 +336,8 @@ fn cycle(graph: &Graph) -> Option<Vec<StepId>> {
                     .map(|node| u32::try_from(node.index()).ok().map(StepId))
                     .collect();
             }
-            if !before.contains_key(&next) {
-                before.insert(next, node);
+            if let std::collections::hash_map::Entry::Vacant(e) = before.entry(next) {
+                e.insert(node);
                 queue.push_back(next);
             }
         }

@@ -17,7 +17,7 @@ use crate::config::{Component, Host, HostId, Node, Setting, Source, Span, Stack}
 pub fn expand_made_up(catalog: &Catalog) -> Result<(), AllProblems> {
     let mut problems = AllProblems::default();
     for (component, setting, value) in variations(catalog) {
-        let stack = Arc::new(made_up(catalog, component, setting, value));
+        let stack = Arc::new(made_up(catalog, component, setting, &value));
         if let Err(found) = expand(&stack, catalog) {
             found
                 .files
@@ -56,7 +56,7 @@ fn variations(catalog: &Catalog) -> Vec<(&str, &str, Setting)> {
     all
 }
 
-fn made_up(catalog: &Catalog, component: &str, setting: &str, value: Setting) -> Stack {
+fn made_up(catalog: &Catalog, component: &str, setting: &str, value: &Setting) -> Stack {
     let mut roles = BTreeSet::new();
     for recipe in catalog.recipes.values() {
         roles.extend(recipe.role.clone().filter(|role| role != "*"));

@@ -1,5 +1,10 @@
 //! OpenBAO's actions, adapter and store, against real servers on this machine.
 
+#![expect(
+    clippy::print_stderr,
+    reason = "a test says what it sees, and why it is skipped"
+)]
+
 mod cluster;
 
 use cluster::{Cluster, Seal, program};

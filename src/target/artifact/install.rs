@@ -363,6 +363,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::print_stderr, reason = "a test says why it is skipped")]
     fn one_member_is_installed_alone_and_its_record_makes_it_installed() {
         if !nix::unistd::geteuid().is_root() {
             eprintln!("skipped: only root may give files to root");

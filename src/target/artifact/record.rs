@@ -78,7 +78,8 @@ mod tests {
         ];
         let gone: &[_] = &[("file.kind", "absent")];
         let mirrored = RECORD.replace("pinned", "mirror");
-        let table: [(&str, &[(&str, &str)], &[(&str, &str)], &str); 7] = [
+        type Pairs<'a> = &'a [(&'a str, &'a str)];
+        let table: [(&str, Pairs<'_>, Pairs<'_>, &str); 7] = [
             (RECORD, here, &[("amd64", "AB")], "installed"),
             (RECORD, here, &[], "installed"),
             (RECORD, touched, &[], "altered"),
