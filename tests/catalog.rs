@@ -1,6 +1,7 @@
 //! The embedded catalog as a whole, and the examples of docs/recipes.md: they load, pass the lint and expand.
 //! Knows no single recipe's insides.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -122,7 +123,10 @@ fn shellcheck_reads_every_script() {
         .output()
         .is_err()
     {
-        eprintln!("skipped: shellcheck is not installed (apt-get install shellcheck)");
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: shellcheck is not installed (apt-get install shellcheck)"
+        );
         return;
     }
     let home = tempfile::tempdir().unwrap();

@@ -125,8 +125,8 @@ fn lint_task(task: &Task, problems: &mut AllProblems) {
     let probes = !task.probe.questions.is_empty()
         || task.probe.script.is_some()
         || task.probe.action.is_some();
-    let looked_at = task.stamp || (probes && !task.expect.is_empty());
-    if task.apply.is_some() && !looked_at {
+    let told = probes && !task.expect.is_empty();
+    if task.apply.is_some() && !task.stamp && !told {
         say(
             &["apply"],
             "nothing tells whether this task is done".to_owned(),
@@ -142,7 +142,7 @@ fn templates(task: &Task, used: &mut BTreeSet<String>, problems: &mut AllProblem
             let name = mention.split('.').next().unwrap_or_default();
             if task.inputs.contains_key(name) {
                 used.insert(name.to_owned());
-            } else if (name != "facts" || !facts) && !FUNCTIONS.contains(&name) {
+            } else if (!facts || name != "facts") && !FUNCTIONS.contains(&name) {
                 let mut problem = Problem::new(format!("there is no input `{name}`"))
                     .maybe_help(suggest_help(name, task.inputs.keys().map(String::as_str)));
                 problem.span = task.written.at(path);

@@ -19,6 +19,9 @@ mod settings;
 mod table;
 mod task;
 mod template;
+#[cfg(test)]
+mod template_tests;
+mod template_text;
 mod units;
 mod value;
 mod version;

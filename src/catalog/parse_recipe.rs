@@ -193,7 +193,7 @@ fn step(mut table: Table<'_>) -> RecipeStep {
                 match value_of(&node) {
                     Ok(value) => Some((name, value)),
                     Err(problem) => {
-                        sink.push(problem);
+                        sink.push(*problem);
                         None
                     }
                 }

@@ -11,7 +11,7 @@ use super::table::{START, Sink, Table, template_at};
 use super::task::{
     Collector, Effect, InputSpec, OutputSpec, ProbeSpec, QuestionSpec, Task, Template,
 };
-use super::template::as_expression;
+use super::template_text::as_expression;
 use super::value::Value;
 use super::written::Written;
 use crate::config::{Node, Problem, Problems, Setting, Source, Span, suggest_help};
@@ -151,10 +151,8 @@ pub(super) fn checked(
 ) -> Option<Value> {
     kind.check(value)
         .map_err(|e| {
-            sink.push(Problem::at(
-                span,
-                format!("the default does not fit its type: {e}"),
-            ));
+            let message = format!("the default does not fit its type: {e}");
+            sink.push(Problem::at(span, message));
         })
         .ok()
 }

@@ -144,7 +144,7 @@ impl Resolver<'_> {
             return Value::List(rows.collect());
         }
         self.value(name, spec, node).unwrap_or_else(|problem| {
-            self.problems.push(problem);
+            self.problems.push(*problem);
             Value::Null
         })
     }
@@ -191,28 +191,34 @@ impl Resolver<'_> {
         }
     }
 
-    fn value(&mut self, name: &str, spec: &SettingSpec, node: &Node) -> Result<Value, Problem> {
+    fn value(
+        &mut self,
+        name: &str,
+        spec: &SettingSpec,
+        node: &Node,
+    ) -> Result<Value, Box<Problem>> {
         if let Setting::Text(text) = &node.value
             && let Some(reason) = spec.refuse.get(text)
         {
-            return Err(Problem::at(
-                node.span,
-                format!("`{name}` can't be `{text}`: {reason}"),
-            ));
+            let message = format!("`{name}` can't be `{text}`: {reason}");
+            return Err(Problem::at(node.span, message).into());
         }
         if let (Setting::Float(_), ValueType::Version | ValueType::String | ValueType::Text) =
             (&node.value, &spec.kind)
         {
-            return Err(Problem::at(
-                node.span,
-                format!("`{name}` is read as a number with a fraction"),
-            )
-            .help("put it in quotes"));
+            let message = format!("`{name}` is read as a number with a fraction");
+            return Err(Problem::at(node.span, message)
+                .help("put it in quotes")
+                .into());
         }
         let (value, holes) = self.stand_ins(value_of(node)?, node.span)?;
         if spec.secret && !holes {
-            return Err(Problem::at(node.span, format!("`{name}` is secret: it can't stand here as it is"))
-                .help("write a reference, `${secret:path:key}`, and store the value by `foundry secret set`"));
+            let message = format!("`{name}` is secret: it can't stand here as it is");
+            return Err(Problem::at(node.span, message)
+                .help(
+                    "write a reference, `${secret:path:key}`, and store it by `foundry secret set`",
+                )
+                .into());
         }
         if holes {
             return self.with_holes(name, &spec.kind, value, node.span);
@@ -220,6 +226,7 @@ impl Resolver<'_> {
         spec.kind.check(value).map_err(|e| {
             Problem::at(node.span, format!("`{name}`: {e}"))
                 .maybe_help((!spec.doc.is_empty()).then(|| spec.doc.clone()))
+                .into()
         })
     }
 
@@ -230,7 +237,7 @@ impl Resolver<'_> {
         kind: &ValueType,
         value: Value,
         span: Span,
-    ) -> Result<Value, Problem> {
+    ) -> Result<Value, Box<Problem>> {
         let fits = |kind: &ValueType, value: &Value| match value {
             Value::Text(text) => {
                 kind.is_text() || matches!(placeholder::split(text).as_deref(), Ok([_]))
@@ -252,12 +259,12 @@ impl Resolver<'_> {
             (kind, value @ Value::Text(_)) if fits(kind, &value) => Ok(value),
             (kind, value) => kind
                 .check(value)
-                .map_err(|e| Problem::at(span, format!("`{name}`: {e}"))),
+                .map_err(|e| Problem::at(span, format!("`{name}`: {e}")).into()),
         }
     }
 
     /// Replaces the secret references in all texts of `value`; also returns whether there were any.
-    fn stand_ins(&mut self, value: Value, span: Span) -> Result<(Value, bool), Problem> {
+    fn stand_ins(&mut self, value: Value, span: Span) -> Result<(Value, bool), Box<Problem>> {
         Ok(match value {
             Value::Text(text) => {
                 let found = references(&text, STACK_NAMESPACE)

@@ -157,7 +157,7 @@ impl<'a> Table<'a> {
         match value_of(&node) {
             Ok(value) => Some((node.span, value)),
             Err(problem) => {
-                self.sink.push(problem);
+                self.sink.push(*problem);
                 None
             }
         }

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::value::Value;
 use crate::config::{Node, Problem, Problems, Setting, Source, Span};
 
-/// A table as written: each key with its own place.
+/// The entries of a table: each key with its place, in the order written.
 pub(super) type Entries = IndexMap<String, (Span, Node)>;
 
 /// A file and the place of each of its settings.
@@ -184,16 +184,16 @@ fn node(
 ///
 /// # Errors
 /// When a number in it has a fraction.
-pub(super) fn value_of(node: &Node) -> Result<Value, Problem> {
+pub(super) fn value_of(node: &Node) -> Result<Value, Box<Problem>> {
     Ok(match &node.value {
         Setting::Null => Value::Null,
         Setting::Bool(b) => Value::Bool(*b),
         Setting::Int(n) => Value::Int(*n),
         Setting::Float(_) => {
-            return Err(
-                Problem::at(node.span, "a number with a fraction can't be a value here")
-                    .help("put it in quotes"),
-            );
+            let message = "a number with a fraction can't be a value here";
+            return Err(Problem::at(node.span, message)
+                .help("put it in quotes")
+                .into());
         }
         Setting::Text(text) => Value::Text(text.clone()),
         Setting::List(items) => Value::List(items.iter().map(value_of).collect::<Result<_, _>>()?),
@@ -201,7 +201,7 @@ pub(super) fn value_of(node: &Node) -> Result<Value, Problem> {
             entries
                 .iter()
                 .map(|(key, (_, node))| Ok((key.clone(), value_of(node)?)))
-                .collect::<Result<_, Problem>>()?,
+                .collect::<Result<_, Box<Problem>>>()?,
         ),
     })
 }

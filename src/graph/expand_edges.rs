@@ -2,20 +2,22 @@
 //! gathering step, so that edges grow with the number of steps and no faster. Does not know what steps do.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use super::expand::{Block, Expansion};
+use super::expand::Expansion;
+use super::expand_blocks::Block;
 use super::{Graph, Inputs, Label, Step, StepId, Target};
 use crate::catalog::AllProblems;
 use crate::config::{HostId, Problem, suggest_help};
 
-/// Why a reference leads nowhere, and what to do about it.
-type Unresolved = (String, Option<String>);
-
 /// Name of the gathering step of a whole component; no recipe's step can have it.
 pub(super) const ALL: &str = "all";
+
+/// Why a name means no step, and what to do about it.
+type Unresolved = (String, Option<String>);
 
 /// A `needs` or `watch` entry, resolved.
 #[derive(Clone, Copy)]
@@ -336,8 +338,8 @@ fn cycle(graph: &Graph) -> Option<Vec<StepId>> {
                     .map(|node| u32::try_from(node.index()).ok().map(StepId))
                     .collect();
             }
-            if let std::collections::hash_map::Entry::Vacant(e) = before.entry(next) {
-                e.insert(node);
+            if let Entry::Vacant(unseen) = before.entry(next) {
+                unseen.insert(node);
                 queue.push_back(next);
             }
         }

@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::bind::Draft;
-use super::expand::{Block, Expansion, Instance, Item};
+use super::expand::Expansion;
+use super::expand_blocks::{Block, Instance, Item};
 use super::expand_scope::Symbol;
 use super::{Graph, Hole, HoleId, Inputs, Label, Step, StepId, Target};
 use crate::catalog::{

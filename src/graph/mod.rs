@@ -2,9 +2,11 @@
 
 mod bind;
 mod expand;
+mod expand_blocks;
 mod expand_edges;
 mod expand_inputs;
 mod expand_lint;
+mod expand_parts;
 mod expand_scope;
 #[cfg(test)]
 mod expand_tests;
