@@ -28,6 +28,9 @@ listener "tcp" {
   tls_cert_file   = "/opt/openbao/tls/cert.pem"
   tls_key_file    = "/opt/openbao/tls/key.pem"
   tls_min_version = "tls12"
+{% if settings.generate_root %}
+  disable_unauthed_generate_root_endpoints = false
+{% endif %}
 }
 {% if settings.seal == 'static' %}
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::exit::CliError;
 use super::session::Session;
 use super::wire::Wired;
+use crate::config::HostId;
 use crate::graph::{Fingerprints, Graph, Hole, HoleId, Selection, StepId};
 use crate::plan::{Plan, plan};
 use crate::probe::{HostAnswered, Known, Nonce, Observed, Round, observe};
@@ -29,6 +30,8 @@ pub struct Looked {
     pub fingerprints: Arc<Fingerprints>,
     /// How long it took.
     pub took: Duration,
+    /// Programs sent to hosts meanwhile: one a host, and one to one host of the service that is asked.
+    pub execs: u64,
 }
 
 /// Looks at the selected steps and plans them. `tell` hears of each host as it has answered.
@@ -69,12 +72,17 @@ pub async fn look(
                 plan: made,
                 fingerprints,
                 took: started.elapsed(),
+                execs: hosts(graph).map(|host| wired.fleet.execs(host)).sum(),
             });
         }
         // Each round asks steps that were not asked before, so this ends.
-        steps = made.ask_again;
         known = made.known;
+        steps = observed.fold_again(graph, &known, &actions, made.ask_again);
     }
+}
+
+fn hosts(graph: &Graph) -> impl Iterator<Item = HostId> {
+    (0..).map(HostId).take(graph.stack.hosts.len())
 }
 
 /// Finds the values of all secret references among the inputs of these steps.

@@ -225,7 +225,7 @@ pub fn text(session: &Session, looked: &Looked, selection: &Selection, all: bool
         .map(|(verdict, count)| format!("{count} {verdict}"))
         .collect();
     let hosts = looked.observed.hosts.iter().flatten().count();
-    let execs: u32 = looked.observed.execs.iter().sum();
+    let execs = looked.execs;
     let _ = writeln!(
         out,
         "{}: {}; {hosts} host{} asked in {} with {execs} exec{}",

@@ -52,8 +52,12 @@ pub fn ask(step: &Step, filled: &Filled, actions: &dyn Actions) -> Result<Ask, N
         questions.extend(question(task, spec, filled)?);
     }
     if let Some(name) = &probe.action {
-        let asked = action(actions, name)?.questions(&filled.values);
-        questions.extend(asked.map_err(|why| fault(format!("`{name}`: {why}")))?);
+        match action(actions, name)?.questions(&filled.values) {
+            Ok(asked) => questions.extend(asked),
+            // What it can't do without may be what is not known yet.
+            Err(_) if !filled.open.is_empty() => return Err(NotAsked::Open(filled.all_open())),
+            Err(why) => return Err(fault(format!("`{name}`: {why}")).into()),
+        }
     }
     let script = probe
         .script
@@ -82,13 +86,10 @@ pub(super) fn action<'a>(
         .ok_or_else(|| fault(format!("there is no built-in action `{name}`")))
 }
 
-/// Returns the open holes that the probe can't do without.
+/// Returns the open holes that the probe's collectors and script can't do without. (An action says so itself.)
 fn needed(task: &Task, filled: &Filled) -> Vec<HoleId> {
     if filled.open.is_empty() {
         return Vec::new();
-    }
-    if task.probe.action.is_some() {
-        return filled.all_open();
     }
     let mut holes = filled.open_in(task.probe.questions.iter().map(|spec| &spec.subject));
     for (name, open) in &filled.open {

@@ -60,8 +60,8 @@ pub struct Look {
 /// What was seen of one step.
 #[derive(Debug)]
 pub struct StepSeen {
-    /// Its facts.
-    pub facts: Result<Facts, Fault>,
+    /// Its facts; none where an action is to make them of answers and an input that is not known yet.
+    pub facts: Option<Result<Facts, Fault>>,
     /// What each host of its target answered.
     pub seen: Vec<Seen>,
     /// Its stamp.
@@ -130,7 +130,7 @@ impl Observed {
     pub fn take(&mut self, look: Look) {
         for (id, seen) in look.steps {
             let index = id.0 as usize;
-            self.steps[index] = Some(seen.facts);
+            self.steps[index] = seen.facts;
             self.seen[index] = seen.seen;
             self.stamps[index] = seen.stamp;
         }
@@ -139,6 +139,53 @@ impl Observed {
             self.hosts[host.0 as usize] = Some(answer);
         }
     }
+
+    /// Makes facts of what hosts have answered already, for those of `steps` whose inputs have become known since.
+    /// Returns the others: they are still to be asked.
+    #[must_use]
+    pub fn fold_again(
+        &mut self,
+        graph: &Graph,
+        known: &Known,
+        actions: &dyn Actions,
+        steps: Vec<StepId>,
+    ) -> Vec<StepId> {
+        let fold_one = |observed: &mut Self, id: StepId| {
+            let step = graph.step(id);
+            let index = id.0 as usize;
+            if observed.seen[index].is_empty() || observed.steps[index].is_some() {
+                return false;
+            }
+            let filled = known.fill(&step.inputs);
+            if !filled.open.is_empty() || filled.wrong.is_some() {
+                return false;
+            }
+            observed.steps[index] = Some(facts_of(step, actions, &filled, &observed.seen[index]));
+            true
+        };
+        steps
+            .into_iter()
+            .filter(|id| !fold_one(self, *id))
+            .collect()
+    }
+}
+
+/// Folds what the hosts of a step answered.
+fn facts_of(
+    step: &Step,
+    actions: &dyn Actions,
+    filled: &Filled,
+    seen: &[Seen],
+) -> Result<Facts, Fault> {
+    let action = action_named(step)
+        .map(|name| action_of(actions, name))
+        .transpose()?;
+    fold::fold(action, &step.target, &filled.values, seen)
+}
+
+/// Returns the name of the action in a step's probe.
+fn action_named(step: &Step) -> Option<&str> {
+    step.task.as_ref()?.probe.action.as_deref()
 }
 
 /// Where something that is shared lies: the same address, the same thing. A number, so that a round may move between
@@ -326,14 +373,10 @@ impl<'a> Rounds<'a> {
             .iter()
             .map(|(id, filled)| {
                 let step = self.round.graph.step(*id);
-                let action = step
-                    .task
-                    .as_ref()
-                    .and_then(|task| task.probe.action.as_deref());
                 Asked {
                     step: *id,
                     label: &step.label,
-                    action: action.unwrap_or_default(),
+                    action: action_named(step).unwrap_or_default(),
                     inputs: &filled.values,
                     hosts: hosts(step),
                 }
@@ -403,19 +446,12 @@ impl<'a> Rounds<'a> {
             let step = graph.step(*id);
             let (mut seen, stamp) = by_step.remove(id).unwrap_or_default();
             seen.sort_by_key(|seen| seen.host);
-            let action = step
-                .task
-                .as_ref()
-                .and_then(|task| task.probe.action.as_deref());
-            let action = action
-                .map(|name| action_of(self.round.actions, name))
-                .transpose();
-            let facts =
-                action.and_then(|action| fold::fold(action, &step.target, &filled.values, &seen));
+            let waits = action_named(step).is_some() && !filled.open.is_empty();
+            let facts = (!waits).then(|| facts_of(step, self.round.actions, filled, &seen));
             look.steps.push((*id, StepSeen { facts, seen, stamp }));
         }
         let without_hosts = |facts| StepSeen {
-            facts,
+            facts: Some(facts),
             seen: Vec::new(),
             stamp: None,
         };

@@ -281,9 +281,10 @@ impl<'a> Attempt<'a> {
             }
         }
         let facts = match (found.facts, lost) {
-            (Ok(facts), _) => facts,
-            (Err(_), Some(error)) => return Err(error.into()),
-            (Err(fault), None) => return Err(fault.into()),
+            (Some(Ok(facts)), _) => facts,
+            (_, Some(error)) => return Err(error.into()),
+            (Some(Err(fault)), None) => return Err(fault.into()),
+            (None, None) => return Err(failed("the probe can't be asked yet".to_owned()).into()),
         };
         let decision = decide_step(
             step,

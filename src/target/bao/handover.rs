@@ -132,7 +132,7 @@ async fn settle(context: &ActionContext<'_>, answer: &Answer) -> Result<(), Step
             BaoError::Denied(words) => StepError::Failed {
                 message: format!("the root token that init answered with is no longer good ({words}), and Foundry has no token of its own"),
                 output: String::new(),
-                hint: Some("have the holders of the key shares make a root token (`bao operator generate-root`), make a token with it, and store that with `foundry secret login`".to_owned()),
+                hint: Some("have the holders of the key shares make a root token (docs/openbao.md, \"Locked out\"), make a token with it, and store that with `foundry secret login`".to_owned()),
                 status: None,
             },
             other => other.into(),

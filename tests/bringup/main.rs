@@ -1,0 +1,44 @@
+//! OpenBAO on real Debian hosts by one command: brought up from nothing, left alone when all is well, mended when not,
+//! and completed whatever breaks off. `cargo nextest run -E 'binary(bringup)' --no-capture` shows times and counts.
+
+#![expect(clippy::print_stderr, reason = "a log shows times and counts")]
+
+mod bench;
+mod drift;
+mod faults;
+mod killed;
+mod secrets;
+#[path = "../support/mod.rs"]
+mod support;
+mod up;
+
+use bench::Bench;
+
+/// One bring-up for everything that only looks, or mends what it broke.
+#[test]
+fn a_stack_is_brought_up_from_bare_hosts_and_kept() {
+    let Some(bench) = Bench::new(3) else { return };
+    up::bring_up_from_bare_hosts(&bench);
+    up::one_round_trip_a_host(&bench);
+    up::selections_do_what_they_say(&bench);
+    drift::drift_is_named_and_mended(&bench);
+    drift::a_changed_setting_restarts_each_once(&bench);
+    secrets::secrets_stay_secret(&bench);
+    faults::a_host_that_is_down_holds_nobody_up(&bench);
+}
+
+#[test]
+fn killed_at_random_moments_it_always_completes() {
+    let Some(bench) = Bench::new(3) else { return };
+    killed::completes(&bench);
+}
+
+#[test]
+fn what_goes_wrong_on_the_way_up_is_said_and_mended() {
+    let Some(bench) = Bench::new(1) else { return };
+    faults::a_config_with_a_misspelt_key_touches_nothing(&bench);
+    faults::a_host_with_another_key_is_refused(&bench);
+    faults::a_download_with_another_digest_is_not_installed(&bench);
+    faults::a_full_disk_is_said(&bench);
+    faults::a_sealed_server_is_named(&bench);
+}
