@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use aho_corasick::AhoCorasick;
 use base64::Engine as _;
 
 use crate::bench::{Bench, Ended};
@@ -155,9 +156,7 @@ pub fn secrets_stay_secret(bench: &Bench) {
     assert_eq!(built.steps("ran"), [format!("demo:file@{host}")]);
     assert_eq!(content(bench), format!("password={given}\n"));
 
-    for secret in [&stored, &listed, &given] {
-        nowhere(bench, secret);
-    }
+    nowhere(bench, &[stored, listed, given]);
     fs::remove_file(bench.path("foundryvars")).unwrap();
     bench.components("  openbao: { log_level: debug }\n");
     bench.lab.ssh(0, "sudo rm /etc/demo.conf");
@@ -201,16 +200,12 @@ fn private(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// Fails the test if the value, plain, in base64 or in hex, is anywhere but where it belongs.
-fn nowhere(bench: &Bench, value: &str) {
-    let forms = forms(value);
+/// Fails the test if one of the values, plain, in base64 or in hex, is anywhere but where it belongs.
+fn nowhere(bench: &Bench, values: &[String]) {
+    let forms = forms(values);
     let check = |place: &str, bytes: &[u8]| {
-        for form in &forms {
-            let found = bytes
-                .windows(form.len())
-                .any(|part| part == form.as_bytes());
-            assert!(!found, "`{form}` is in {place}");
-        }
+        let found = forms.find(bytes);
+        assert_eq!(found, None, "a secret is in {place}");
     };
     for (command, printed) in bench.printed() {
         if command.contains("secret get") {
@@ -248,11 +243,14 @@ fn nowhere(bench: &Bench, value: &str) {
     }
 }
 
-fn forms(value: &str) -> [String; 3] {
-    let base64 = base64::engine::general_purpose::STANDARD_NO_PAD.encode(value);
-    // Its last letters depend on what follows.
-    let base64 = base64[..base64.len() - 2].to_owned();
-    [value.to_owned(), base64, hex::encode(value)]
+fn forms(values: &[String]) -> AhoCorasick {
+    let forms = values.iter().flat_map(|value| {
+        let base64 = base64::engine::general_purpose::STANDARD_NO_PAD.encode(value);
+        // Its last letters depend on what follows.
+        let base64 = base64[..base64.len() - 2].to_owned();
+        [value.to_owned(), base64, hex::encode(value)]
+    });
+    AhoCorasick::new(forms).unwrap()
 }
 
 fn files(folder: &Path, each: &mut impl FnMut(&Path)) {
@@ -280,7 +278,7 @@ impl Watch {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let looking = std::thread::spawn(move || {
-            let forms: Vec<String> = values.iter().flat_map(|value| forms(value)).collect();
+            let forms = forms(&values);
             let mut seen = BTreeSet::new();
             let mut rounds = 0;
             while !stopped.load(Ordering::Relaxed) {
@@ -307,18 +305,13 @@ impl Watch {
     }
 }
 
-fn look(forms: &[String], seen: &mut BTreeSet<String>) {
+fn look(forms: &AhoCorasick, seen: &mut BTreeSet<String>) {
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         for file in ["cmdline", "environ"] {
             let path = entry.path().join(file);
             let Ok(bytes) = fs::read(&path) else { continue };
-            for form in forms {
-                if bytes
-                    .windows(form.len())
-                    .any(|part| part == form.as_bytes())
-                {
-                    seen.insert(String::from_utf8_lossy(&bytes).replace('\0', " "));
-                }
+            if forms.is_match(&bytes) {
+                seen.insert(String::from_utf8_lossy(&bytes).replace('\0', " "));
             }
         }
     }
