@@ -193,7 +193,7 @@ fn keep_file(path: &Path, body: &Secret<String>) -> std::io::Result<PathBuf> {
 }
 
 /// Writes a file that only the user can read, whole or not at all, and on the disk when it returns.
-fn write_private(path: &Path, body: &Secret<String>) -> std::io::Result<()> {
+pub(super) fn write_private(path: &Path, body: &Secret<String>) -> std::io::Result<()> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

@@ -9,6 +9,8 @@ mod config_wizard;
 mod exit;
 mod graph;
 pub mod home;
+mod host;
+mod host_add;
 mod keeper;
 mod lab;
 mod lock;
@@ -84,6 +86,7 @@ enum Command {
     Graph(graph::GraphArgs),
     Stack(stack::StackArgs),
     Component(component::ComponentArgs),
+    Host(host::HostArgs),
     Secret(secret::SecretArgs),
     Config(config::ConfigArgs),
     Recipe(recipe::RecipeArgs),
@@ -131,6 +134,7 @@ async fn dispatch(cli: Cli) -> CliResult {
         Command::Build(args) => build::command(args, &global).await,
         Command::Stack(args) => stack::stack(args, &global).await,
         Command::Component(args) => component::component(args, &global).await,
+        Command::Host(args) => host::host(args, &global).await,
         Command::Plan(args) => plan::plan(args, &global).await,
         Command::Explain(args) => plan::explain(args, &global).await,
         Command::Graph(args) => graph::graph(&args, &global),

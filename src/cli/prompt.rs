@@ -51,6 +51,7 @@ impl Prompts for TerminalPrompts {
                 fingerprint,
                 note,
                 recorded_in,
+                ..
             } = offered;
             let told = format!(
                 "\nNothing is known yet of the key of host {host} ({address}):\n  {algorithm} {}",

@@ -3,6 +3,7 @@
 mod components;
 mod cover;
 mod diagnostic;
+mod edit;
 mod fields;
 mod host_entry;
 mod hosts;
@@ -20,6 +21,7 @@ mod yaml;
 
 pub use cover::looks_secret;
 pub use diagnostic::{Style, render, render_warnings};
+pub use edit::{EditError, HostEntry, add_host, own_field, set_host_field};
 pub use init::{NewConfig, NewHost, SCHEMA_FILE, new_config};
 pub use parse::{SECTIONS, parse};
 pub use problem::{Problem, Problems};

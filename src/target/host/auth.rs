@@ -63,7 +63,11 @@ impl<'a> Login<'a> {
             Some(agent) => agent.request_identities().await.unwrap_or_default(),
             None => Vec::new(),
         };
-        let candidates = candidates::of(self.hop, self.settings, identities, &mut self.tried);
+        let mut candidates = candidates::of(self.hop, self.settings, identities, &mut self.tried);
+        let proving = self.settings.proving.as_ref() == Some(&self.hop.name);
+        if proving {
+            candidates.truncate(1);
+        }
         if candidates.is_empty() {
             // Asking with no credential tells what the host takes (and gets in where it takes nothing).
             let first = greeted.handle.authenticate_none(&self.hop.user);
@@ -86,7 +90,7 @@ impl<'a> Login<'a> {
                 return Ok(());
             }
         }
-        if let Outcome::In = self.password(greeted).await? {
+        if !proving && let Outcome::In = self.password(greeted).await? {
             return Ok(());
         }
         Err(self.denied(greeted))

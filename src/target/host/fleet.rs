@@ -94,6 +94,17 @@ impl Fleet {
         })
     }
 
+    /// Returns the user that Foundry logs in as on a host: the stack's word, `~/.ssh/config`'s, or the local user's name.
+    ///
+    /// # Errors
+    /// When there is no way to the host.
+    pub fn user(&self, host: HostId) -> Result<String, AccessError> {
+        if self.stack.host(host).local {
+            return Ok(self.links.settings.user.clone());
+        }
+        Ok(self.route(host)?.target().user.clone())
+    }
+
     pub(super) fn stack(&self) -> &Stack {
         &self.stack
     }

@@ -52,6 +52,8 @@ pub struct OfferedKey {
     pub algorithm: String,
     /// `SHA256:…`, as `ssh-keygen -lf` prints it.
     pub fingerprint: String,
+    /// The key itself, as the stack's `host_key` would have it.
+    pub line: String,
     /// Something that the person should know before deciding.
     pub note: Option<String>,
     /// Where a yes is recorded.
@@ -88,6 +90,8 @@ pub struct AccessSettings {
     pub host_keys: HostKeys,
     /// Who to ask; `None`: nobody, unknown keys are refused and passwords are not to be had.
     pub prompts: Option<Arc<dyn Prompts>>,
+    /// A host that must take the first key that is named for it: nothing else is tried there.
+    pub proving: Option<Arc<str>>,
     /// Connections per second to one first hop.
     pub starts_per_second: u32,
     /// Connections not yet logged in at once, per first hop: sshd's `MaxStartups` (10:30:100) drops from the tenth.
@@ -132,6 +136,7 @@ impl AccessSettings {
             user,
             host_keys: HostKeys::Strict,
             prompts: None,
+            proving: None,
             starts_per_second: 30,
             starts_at_once: 8,
             all_starts_at_once: 64,

@@ -176,6 +176,7 @@ impl Trust {
                     address: known_as,
                     algorithm: algorithm.to_string(),
                     fingerprint: found,
+                    line: one_line(&refused.key).map_err(&error)?,
                     note: note.clone(),
                     recorded_in: self.recorded_in.clone(),
                 })
