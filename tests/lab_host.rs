@@ -162,6 +162,19 @@ fn hosts_are_added_listed_and_opened() {
         .unwrap();
     assert_eq!(run.status.code(), Some(7), "{}", text(&run));
 
+    // The base is what there is to make, on this host alone.
+    let run = foundry(&["host", "configure", "bao-1", "--dry-run"])
+        .output()
+        .unwrap();
+    let plan = text(&run);
+    assert!(run.status.success(), "{plan}");
+    assert!(plan.contains("hostname@bao-1"), "{plan}");
+    assert!(!plan.contains("@bao-2"), "{plan}");
+
+    let run = foundry(&["host", "configure", "bao-1"]).output().unwrap();
+    assert!(run.status.success(), "{}", text(&run));
+    assert_eq!(lab.ssh(0, "hostname"), "bao-1\n");
+
     // sudo on the second wants a password, and a list asks nobody.
     let run = foundry(&["host", "list", "--probe"]).output().unwrap();
     let listed = text(&run);

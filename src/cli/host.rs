@@ -38,7 +38,7 @@ Examples:
   foundry host list --probe           is each one within reach, and what is it?
   foundry host ssh bao-4              a shell there, with the same key and host key as Foundry's own
   foundry host ssh bao-4 -- uptime    one command there
-  foundry host configure bao-4        users, packages, time, kernel settings again, as the config says")]
+  foundry host configure bao-4        users, packages, time, kernel settings again")]
 pub struct HostArgs {
     #[command(subcommand)]
     command: HostCommand,

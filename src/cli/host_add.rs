@@ -15,7 +15,7 @@ use super::exit::{CliError, CliResult};
 use super::home::Home;
 use super::host::{configure, find};
 use super::keeper::write_private;
-use super::print::{print, warn};
+use super::print::warn;
 use super::prompt::{TerminalPrompts, someone_there};
 use super::session::Session;
 use super::wire::Wired;
@@ -37,9 +37,10 @@ const KEYS_FIELD: &str = "private_key";
 /// What `foundry host add` takes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Shows the host's key for you to compare, logs in by a key you have or by the password (asked once), makes an SSH key for
-this host alone, installs it, proves that it works, and writes it all into the config. A password is stored nowhere.
-An add that was cut off is taken up by the same command.
+Shows the host's key for you to compare, logs in by a key you have or by the password (asked once, stored nowhere), makes \
+an SSH key for this host alone, installs it, proves that it works, and writes it all into the config, which keeps its \
+comments. The key is kept in ~/.foundry/keys, and in the stack's OpenBAO once that is up. An add that was cut off is taken \
+up by the same command.
 
 Examples:
   foundry host add bao-4 --address 192.0.2.14 --user debian --role openbao
@@ -90,10 +91,11 @@ pub async fn add(mut args: AddArgs, global: &Global) -> CliResult {
     let adding = Adding::begin(&args, &file)?;
     adding.register(&mut file, global).await?;
     if args.no_configure {
-        return say(&format!(
+        say(&format!(
             "next: `foundry host configure {}` makes its base",
             args.hostname
         ));
+        return Ok(());
     }
     configure(&[args.hostname], false, &args.options, global).await
 }
@@ -277,12 +279,12 @@ impl<'a> Adding<'a> {
             && (fleet.is_ok() || offered.is_some())
         {
             file.write(text)?;
-            say(&format!("registered in {}", file.stack.source.name))?;
+            say(&format!("registered in {}", file.stack.source.name));
         }
         if let Some(key) = offered {
             let pinned = set_host_field(&file.stack.source, name, "host_key", &key)?;
             file.write(&pinned)?;
-            say("its host key is pinned there")?;
+            say("its host key is pinned there");
         }
         let fleet = fleet?;
         self.give_key(file, &fleet).await?;
@@ -310,7 +312,7 @@ impl<'a> Adding<'a> {
         let user = fleet.user(self.id)?;
         match fleet.reader(self.id).await {
             Ok(_) => {
-                say(&format!("logged in as {user} with a key"))?;
+                say(&format!("logged in as {user} with a key"));
                 return Ok(fleet);
             }
             Err(error) if error.kind == AccessKind::Auth && person.terminal.is_some() => {}
@@ -325,7 +327,7 @@ impl<'a> Adding<'a> {
             .reader(self.id)
             .await
             .map_err(|error| self.explained(error))?;
-        say(&format!("logged in as {user} with the password"))?;
+        say(&format!("logged in as {user} with the password"));
         Ok(fleet)
     }
 
@@ -358,7 +360,7 @@ impl<'a> Adding<'a> {
         let public = self.key_pair(&file.stack.name)?;
         let writer = fleet.writer(self.id).await?;
         install_key(&*writer, &self.stack.host(self.id).name, &user, &public).await?;
-        say(&format!("its own key is {shown}, installed for {user}"))?;
+        say(&format!("its own key is {shown}, installed for {user}"));
         let text = set_host_field(&file.stack.source, name, "identity", &shown)?;
         let stack = file.read(&text)?;
         self.prove(file, &stack).await.map_err(|error| {
@@ -368,7 +370,8 @@ impl<'a> Adding<'a> {
             ))
         })?;
         file.write(&text)?;
-        say("a new connection logged in with it; it is the host's `identity` now")
+        say("a new connection logged in with it; it is the host's `identity` now");
+        Ok(())
     }
 
     /// Returns the public half of the host's own key, having made the pair if there was none.
@@ -421,15 +424,13 @@ impl<'a> Adding<'a> {
         match kept {
             Ok(()) => say(&format!("the key is in OpenBAO too: {path}")),
             Err(StoreError::NotUp(_)) => {
-                say("the stack's OpenBAO is not up: the key is on this machine alone")
+                say("the stack's OpenBAO is not up: the key is on this machine alone");
             }
-            Err(error) => {
-                warn(&format!(
-                    "the key is on this machine alone; {path} could not be written: {error}"
-                ));
-                Ok(())
-            }
+            Err(error) => warn(&format!(
+                "the key is on this machine alone; {path} could not be written: {error}"
+            )),
         }
+        Ok(())
     }
 }
 
@@ -479,9 +480,8 @@ impl From<EditError> for CliError {
     fn from(error: EditError) -> Self {
         match error {
             EditError::Before(problems) => problems.into(),
-            EditError::Astray { .. } => {
-                Self::usage(error).hint("nothing was changed; write it into the config by hand")
-            }
+            EditError::Astray { .. } => Self::usage(error)
+                .hint("nothing was changed; correct what was given, or write the entry by hand"),
             _ => Self::usage(error),
         }
     }
@@ -550,6 +550,8 @@ impl Prompts for Person {
     }
 }
 
-fn say(text: &str) -> CliResult {
-    print(&format!("{text}\n"))
+/// Tells how far it is: on standard error, where what builds tells it too.
+fn say(text: &str) {
+    // Nobody is left to tell when standard error itself is gone.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }

@@ -456,7 +456,14 @@ fn check(source: &Source, before: &Stack, edited: &str, name: &str) -> Result<()
         file: source.name.clone(),
         why,
     };
-    let after = parse(&source.with(edited)).map_err(|problems| astray(problems.to_string()))?;
+    let after = parse(&source.with(edited)).map_err(|problems| {
+        // Their places are in a text that nobody will ever see.
+        let whys = problems.list.iter().map(|problem| match &problem.help {
+            Some(help) => format!("{} ({help})", problem.message),
+            None => problem.message.clone(),
+        });
+        astray(whys.collect::<Vec<_>>().join("; "))
+    })?;
     if find(&after, name).is_none() {
         return Err(astray("it would not be found there".to_owned()));
     }
