@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Global;
 use super::exit::{CliError, CliResult, Ending};
+use super::fingerprints;
 use super::look::{Looked, look};
 use super::print::{Output, warn};
 use super::session::Session;
@@ -191,7 +192,17 @@ impl Build<'_> {
             stop: self.stop.clone(),
             tell: self.tell.clone(),
         };
-        run(request).await.map_err(CliError::failed)
+        let new_key = looked.new_key;
+        let summary = run(request).await.map_err(CliError::failed)?;
+        if let (Some(new_key), Some(store)) = (new_key, &self.wired.store)
+            && summary.counts.ran > 0
+            && let Err(error) = fingerprints::keep(&**store, &new_key).await
+        {
+            warn(&format!(
+                "the key of this stack's fingerprints could not be kept, so steps with secrets may run once more: {error}"
+            ));
+        }
+        Ok(summary)
     }
 
     /// Looks and plans; `None` if interrupted meanwhile.

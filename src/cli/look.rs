@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::exit::CliError;
+use super::fingerprints::{self, NewKey};
 use super::session::Session;
 use super::wire::Wired;
 use crate::config::HostId;
@@ -16,10 +17,6 @@ use crate::target::BuiltIn;
 /// How many hosts are asked at once.
 const AT_ONCE: usize = 256;
 
-/// Where the stack keeps the key of its fingerprints.
-const FINGERPRINT_PATH: &str = "foundry/fingerprints";
-const FINGERPRINT_KEY: &str = "key";
-
 /// What a look at the stack brought.
 pub struct Looked {
     /// What was seen.
@@ -28,6 +25,8 @@ pub struct Looked {
     pub plan: Plan,
     /// Fingerprints of secrets in keys and stamps.
     pub fingerprints: Arc<Fingerprints>,
+    /// Their key, where the stack has none yet: to be kept once something was stamped with it.
+    pub new_key: Option<NewKey>,
     /// How long it took.
     pub took: Duration,
     /// Programs sent to hosts meanwhile: one a host, and one to one host of the service that is asked.
@@ -48,7 +47,12 @@ pub async fn look(
         .filter(|id| selection.steps.contains(*id) || selection.held.contains(*id))
         .collect();
     let secrets = resolve(graph, &looked_at, wired).await?;
-    let fingerprints = Arc::new(fingerprints(wired, !secrets.is_empty()).await?);
+    let stamped = |id: &StepId| graph.step(*id).task.as_ref().is_some_and(|task| task.stamp);
+    let needed = !secrets.is_empty() || looked_at.iter().any(stamped);
+    let store = wired.store.as_deref().filter(|_| needed);
+    let (fingerprints, new_key) =
+        fingerprints::of(store.map(|store| store as &dyn SecretStore), random()?).await;
+    let fingerprints = Arc::new(fingerprints);
     let mut known = Known::new(graph, secrets);
     let mut observed = Observed::none(graph);
     let actions = BuiltIn::default();
@@ -71,6 +75,7 @@ pub async fn look(
                 observed,
                 plan: made,
                 fingerprints,
+                new_key,
                 took: started.elapsed(),
                 execs: hosts(graph).map(|host| wired.fleet.execs(host)).sum(),
             });
@@ -115,35 +120,6 @@ async fn resolve(
         }
     }
     Ok(found)
-}
-
-/// Makes fingerprints of secrets. The stack's own key is in its OpenBAO; before that is up, a key of the moment serves:
-/// its fingerprints equal no others, so that no stamp of a secret counts for or against anything.
-async fn fingerprints(wired: &Wired, needed: bool) -> Result<Fingerprints, CliError> {
-    let stored = match &wired.store {
-        Some(store) if needed => store.read(FINGERPRINT_PATH).await.ok().flatten(),
-        _ => None,
-    };
-    let key = stored
-        .as_ref()
-        .and_then(|fields| fields.get(FINGERPRINT_KEY))
-        .and_then(|hex| {
-            let mut key = [0; 32];
-            hex::decode_to_slice(hex.expose().trim(), &mut key)
-                .ok()
-                .map(|()| Secret::new(key))
-        });
-    let key = match key {
-        Some(key) => key,
-        None => Secret::new(random()?),
-    };
-    // Derived from the key, so that one key has one name wherever it is used.
-    let id = blake3::Hasher::new_derive_key("foundry 2026 fingerprint key id v1")
-        .update(key.expose())
-        .finalize()
-        .to_hex()[..8]
-        .to_owned();
-    Ok(Fingerprints::new(id, key))
 }
 
 fn random<const N: usize>() -> Result<[u8; N], CliError> {

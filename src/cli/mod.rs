@@ -7,6 +7,7 @@ mod component;
 pub mod config;
 mod config_wizard;
 mod exit;
+mod fingerprints;
 mod graph;
 pub mod home;
 mod host;
