@@ -197,10 +197,15 @@ impl Planner<'_> {
     }
 
     fn unreachable(&self, step: &Step) -> Option<Reason> {
-        let Target::Host(host) = &step.target else {
-            return None;
+        // A group acts on all of its hosts: one that can't be reached holds it up, and trying again would only wait for it.
+        let hosts = match &step.target {
+            Target::Host(host) => std::slice::from_ref(host),
+            Target::Group(hosts) => hosts,
+            Target::Service(..) | Target::Gather => return None,
         };
-        let error = self.observed.host(*host)?.as_ref().err()?;
+        let error = hosts
+            .iter()
+            .find_map(|host| self.observed.host(*host)?.as_ref().err())?;
         Some(Reason::Unreachable {
             host: error.host.to_string(),
             message: error.message.clone(),
