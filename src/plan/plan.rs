@@ -115,7 +115,7 @@ impl Planner<'_> {
                 None => without_outputs(Verdict::Satisfied, Vec::new()),
             };
         }
-        if let Some(reason) = self.unreachable(step) {
+        if let Some(reason) = self.unreachable(id, step) {
             return without_outputs(Verdict::Blocked, vec![reason]);
         }
         let filled = self.plan.known.fill(&step.inputs);
@@ -196,11 +196,13 @@ impl Planner<'_> {
         }
     }
 
-    fn unreachable(&self, step: &Step) -> Option<Reason> {
-        // A group acts on all of its hosts: one that can't be reached holds it up, and trying again would only wait for it.
+    fn unreachable(&self, id: StepId, step: &Step) -> Option<Reason> {
         let hosts = match &step.target {
             Target::Host(host) => std::slice::from_ref(host),
-            Target::Group(hosts) => hosts,
+            // Where the hosts that answer are enough for a fact, the others don't matter. Where they are not, trying
+            // again would only wait for them.
+            Target::Group(hosts) if matches!(self.observed.facts(id), Some(Err(_))) => hosts,
+            Target::Group(_) => return None,
             Target::Service(..) | Target::Gather => return None,
         };
         let error = hosts
