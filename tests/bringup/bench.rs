@@ -113,11 +113,11 @@ impl Bench {
     pub fn finish(&self, mut command: Command) -> Ended {
         let began = Instant::now();
         let output = command.output().unwrap();
-        self.ended(&command, output, began.elapsed())
+        self.ended(&command, &output, began.elapsed())
     }
 
     /// Keeps what a command printed.
-    pub fn ended(&self, command: &Command, output: Output, took: Duration) -> Ended {
+    pub fn ended(&self, command: &Command, output: &Output, took: Duration) -> Ended {
         let line = command
             .get_args()
             .map(|arg| arg.to_string_lossy().into_owned())

@@ -182,7 +182,7 @@ fn set(bench: &Bench, value: &str) {
     stdin.write_all(value.as_bytes()).unwrap();
     drop(stdin);
     let output = child.wait_with_output().unwrap();
-    bench.ended(&command, output, Duration::ZERO).ok();
+    bench.ended(&command, &output, Duration::ZERO).ok();
 }
 
 fn with_variable(bench: &Bench, value: &str) -> Ended {
@@ -215,7 +215,7 @@ fn nowhere(bench: &Bench, values: &[String]) {
     }
     for folder in [bench.cache(), bench.lab.home().to_owned()] {
         files(&folder, &mut |path| {
-            check(&path.display().to_string(), &fs::read(path).unwrap())
+            check(&path.display().to_string(), &fs::read(path).unwrap());
         });
     }
     for index in 0..bench.lab.hosts().len() {
