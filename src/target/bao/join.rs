@@ -3,14 +3,13 @@
 
 use std::time::Duration;
 
-use backon::{ConstantBuilder, Retryable as _};
 use futures::future::BoxFuture;
 use vaultrs::api;
 
 use super::client::{BaoError, Client, PORT, authority};
 use super::endpoint::JoinRaft;
 use super::node;
-use super::unseal::host_of;
+use super::unseal::{host_of, opened};
 use crate::catalog::Values;
 use crate::config::HostId;
 use crate::probe::{ActionProbe, Facts, Fault, Question, Seen};
@@ -111,7 +110,7 @@ impl Action for Join {
                 return Ok(());
             }
             (context.say)("waiting for it to unseal");
-            wait_open(&client).await.map_err(|error| StepError::Failed {
+            opened(&client).await.map_err(|error| StepError::Failed {
                 message: format!("{me} joined {}, but: {error}", leader.name),
                 output: String::new(),
                 hint: Some(format!("`journalctl -u openbao` on {me} tells more; a seal key that differs from the others' is one cause")),
@@ -229,24 +228,6 @@ fn bracketed(address: &str) -> String {
     } else {
         address.to_owned()
     }
-}
-
-/// Waits until the node is unsealed.
-async fn wait_open(client: &Client) -> Result<(), BaoError> {
-    let look = || async {
-        let health = client.health().await?;
-        if health.sealed {
-            Err(BaoError::Sealed)
-        } else {
-            Ok(())
-        }
-    };
-    look.retry(
-        ConstantBuilder::default()
-            .with_delay(Duration::from_millis(300))
-            .with_max_times(200),
-    )
-    .await
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! `bao.unseal`: opens a sealed node with Shamir's shares, from the answer that is still on a host or from the person.
 //! Does not know who the holders are.
 
+use std::time::Duration;
+
+use backon::{ConstantBuilder, Retryable as _};
 use futures::future::BoxFuture;
 
 use super::answer::Answer;
@@ -10,7 +13,6 @@ use crate::catalog::Values;
 use crate::config::HostId;
 use crate::probe::{ActionProbe, Facts, Fault, Question, Seen};
 use crate::run::{Action, ActionContext, StepError};
-use crate::secret::Secret;
 use crate::target::inputs::{self, wrong};
 
 /// Unseals a node.
@@ -76,6 +78,49 @@ pub fn host_of(context: &ActionContext<'_>, name: &str) -> Option<HostId> {
     u32::try_from(at).ok().map(HostId)
 }
 
+/// What a share came to.
+enum Given {
+    /// The node is open.
+    Open,
+    /// It takes more of them.
+    More(String),
+}
+
+/// Gives the node one share.
+async fn give(client: &Client, key: &str) -> Result<Given, BaoError> {
+    let now = vaultrs::sys::unseal(client.api(), Some(key.to_owned()), None, None).await?;
+    if !now.sealed {
+        return Ok(Given::Open);
+    }
+    if now.progress > 0 {
+        return Ok(Given::More(format!(
+            "{} of {} shares given",
+            now.progress, now.threshold
+        )));
+    }
+    // Enough of them, and no error: a node that just joined answers the leader's challenge with them, and opens then.
+    opened(client).await.map(|()| Given::Open)
+}
+
+/// Waits until the node is unsealed.
+///
+/// # Errors
+/// When it stays sealed for a minute.
+pub async fn opened(client: &Client) -> Result<(), BaoError> {
+    let look = || async {
+        match client.health().await? {
+            health if health.sealed => Err(BaoError::Sealed),
+            _ => Ok(()),
+        }
+    };
+    look.retry(
+        ConstantBuilder::default()
+            .with_delay(Duration::from_millis(300))
+            .with_max_times(200),
+    )
+    .await
+}
+
 /// Gives the node shares until it is open: those of the answer, else the person's.
 ///
 /// # Errors
@@ -85,24 +130,12 @@ pub async fn unseal(
     client: &Client,
     answer: Option<&Answer>,
 ) -> Result<(), StepError> {
-    let status = |key: Option<Secret<String>>| async move {
-        vaultrs::sys::unseal(
-            client.api(),
-            key.as_ref().map(|key| key.expose().clone()),
-            None,
-            None,
-        )
-        .await
-        .map_err(BaoError::from)
-    };
     if !client.health().await?.sealed {
         return Ok(());
     }
-    if let Some(answer) = answer {
-        for key in answer.usable() {
-            if !status(Some(Secret::new(key.clone()))).await?.sealed {
-                return Ok(());
-            }
+    for key in answer.map(Answer::usable).unwrap_or_default() {
+        if let Given::Open = give(client, key).await? {
+            return Ok(());
         }
     }
     let name = context.hosts.first().map_or_else(String::new, |&host| {
@@ -127,12 +160,10 @@ pub async fn unseal(
                 status: None,
             });
         };
-        match status(Some(Secret::new(key.expose().trim().to_owned()))).await {
-            Ok(now) if !now.sealed => return Ok(()),
-            Ok(now) => (context.say)(&format!(
-                "{} of {} shares given",
-                now.progress, now.threshold
-            )),
+        match give(client, key.expose().trim()).await {
+            Ok(Given::Open) => return Ok(()),
+            Ok(Given::More(words)) => (context.say)(&words),
+            Err(error @ BaoError::Sealed) => return Err(error.into()),
             Err(error) => (context.say)(&format!("not taken: {error}")),
         }
     }
