@@ -124,11 +124,7 @@ impl HostCgroup {
                 Part::Supervisor => "supervisor",
                 Part::System => "system",
             });
-            fs::create_dir_all(&directory).map_err(file("make", &directory))?;
-            prepare(hierarchy, &directory);
-            let procs = directory.join("cgroup.procs");
-            // 0 is the writer itself, whatever its id in which pid namespace.
-            fs::write(&procs, "0").map_err(file("enter", &procs))?;
+            enter_one(&directory, || prepare(hierarchy, &directory))?;
         }
         Ok(())
     }
@@ -266,6 +262,23 @@ fn ids(status: &str) -> Option<Vec<u32>> {
         .split_whitespace()
         .map(|id| id.parse().ok())
         .collect()
+}
+
+/// Makes a cgroup and enters it. Whoever takes another lab down at this moment removes what is empty, parents of this one
+/// included: then it is made again.
+fn enter_one(directory: &Path, prepare: impl Fn()) -> Result<(), LabError> {
+    let mut left = 20;
+    loop {
+        let made = fs::create_dir_all(directory).and_then(|()| {
+            prepare();
+            // 0 is the writer itself, whatever its id in which pid namespace.
+            fs::write(directory.join("cgroup.procs"), "0")
+        });
+        match made {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && left > 0 => left -= 1,
+            made => return made.map_err(file("enter", directory)),
+        }
+    }
 }
 
 #[cfg(test)]
