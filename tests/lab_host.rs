@@ -224,6 +224,8 @@ fn at_a_terminal(command: &Command, password: &str) -> String {
             && let Some(at) = said[seen..].find(question)
         {
             seen += at + question.len();
+            // What is typed before the question listens is thrown away when it begins to.
+            wait_until_it_listens(child.id());
             stdin.write_all(answer.as_bytes()).unwrap();
             questions.pop();
         }
@@ -231,4 +233,28 @@ fn at_a_terminal(command: &Command, password: &str) -> String {
     assert!(child.wait().unwrap().success(), "{said}");
     assert!(questions.is_empty(), "not all was asked: {said}");
     said
+}
+
+/// Waits until the program under `script` has turned its terminal's echo off, as each of its questions does to listen.
+fn wait_until_it_listens(script: u32) {
+    let listens = || {
+        let children =
+            std::fs::read_to_string(format!("/proc/{script}/task/{script}/children")).ok()?;
+        let program = children.split_whitespace().next()?;
+        let terminal = std::fs::read_link(format!("/proc/{program}/fd/0")).ok()?;
+        let stty = Command::new("stty")
+            .arg("-aF")
+            .arg(terminal)
+            .output()
+            .ok()?;
+        let modes = String::from_utf8_lossy(&stty.stdout).into_owned();
+        Some(modes.split_whitespace().any(|mode| mode == "-echo"))
+    };
+    let began = std::time::Instant::now();
+    while listens() != Some(true) {
+        assert!(
+            began.elapsed().as_secs() < 60,
+            "nothing listens at the terminal"
+        );
+    }
 }
