@@ -29,7 +29,7 @@ pub struct Looked {
     pub new_key: Option<NewKey>,
     /// How long it took.
     pub took: Duration,
-    /// Programs sent to hosts meanwhile: one a host, and one to one host of the service that is asked.
+    /// Programs sent to hosts meanwhile: one a host.
     pub execs: u64,
 }
 

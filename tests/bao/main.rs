@@ -10,7 +10,9 @@ mod cluster;
 use cluster::{Cluster, Seal, program};
 use foundry::catalog::Value;
 use foundry::config::HostId;
+use foundry::run::Keeper as _;
 use foundry::secret::{Secret, SecretStore as _};
+use foundry::target::bao::Sessions;
 
 const POLICY: &str = include_str!("../../recipes/openbao/foundry-policy.hcl");
 
@@ -261,6 +263,55 @@ async fn secrets_are_read_written_and_listed_by_namespace() {
         .unwrap();
     let fields = store.read("foundry/grafana").await.unwrap().unwrap();
     assert_eq!(fields.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_authority_is_kept_with_the_token_and_asked_for_again_when_it_is_another() {
+    let Some(program) = program() else { return };
+    let cluster = Cluster::start(program, 1, Seal::Static);
+    let all = cluster.all();
+    cluster
+        .build("bao-init", &all, &init(&cluster))
+        .await
+        .unwrap();
+    cluster
+        .build("bao-handover", &all, &handover(&cluster))
+        .await
+        .unwrap();
+    let new = || {
+        Sessions::new(
+            cluster.hosts.clone(),
+            cluster.keeper.clone(),
+            cluster.stack.clone(),
+            cluster.folder.path().join("ca.pem").to_str().unwrap(),
+        )
+    };
+    new().active(&all).await.unwrap();
+
+    // No host needs to tell it now.
+    let (file, aside) = (
+        cluster.folder.path().join("ca.pem"),
+        cluster.folder.path().join("aside"),
+    );
+    std::fs::rename(&file, &aside).unwrap();
+    new().active(&all).await.unwrap();
+
+    // A cluster made anew under the same name: what is kept is another's, and the hosts know better.
+    let kept = cluster.keeper.load("lab-bao-ca").unwrap().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let other = params
+        .self_signed(&rcgen::KeyPair::generate().unwrap())
+        .unwrap();
+    cluster
+        .keeper
+        .store("lab-bao-ca", &Secret::new(other.pem()))
+        .unwrap();
+    let error = new().active(&all).await.err().unwrap().to_string();
+    assert!(error.contains("certificate"), "{error}");
+    std::fs::rename(&aside, &file).unwrap();
+    new().active(&all).await.unwrap();
+    assert_eq!(cluster.keeper.load("lab-bao-ca").unwrap(), Some(kept));
 }
 
 #[tokio::test(flavor = "multi_thread")]

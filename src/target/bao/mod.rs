@@ -31,3 +31,8 @@ pub use unseal::Unseal;
 pub fn token_name(stack: &Stack) -> String {
     format!("{}-bao-token", stack.name)
 }
+
+/// Returns the name under which the authority is kept that Foundry's token was last used with.
+fn authority_name(stack: &Stack) -> String {
+    format!("{}-bao-ca", stack.name)
+}

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::Mutex;
 
 use super::client::{self, BaoError, Client};
 use super::endpoint::Health;
-use super::token_name;
+use super::{authority_name, token_name};
 use crate::config::{HostId, Stack};
 use crate::run::{Keeper, Writers};
 use crate::secret::Secret;
@@ -15,13 +15,22 @@ use crate::secret::Secret;
 /// Environment variable that goes before the stored token.
 pub const TOKEN_VARIABLE: &str = "FOUNDRY_BAO_TOKEN";
 
+/// The authority that the hosts' certificates come from.
+#[derive(Clone)]
+struct Authority {
+    /// Its certificate.
+    pem: Arc<str>,
+    /// Whether it is the one that Foundry's token was last used with, not yet read from a host in this run.
+    kept: bool,
+}
+
 /// Makes and keeps the connection.
 pub struct Sessions {
     writers: Arc<dyn Writers>,
     keeper: Arc<dyn Keeper>,
     stack: Arc<Stack>,
     ca: String,
-    authority: OnceCell<String>,
+    authority: Mutex<Option<Authority>>,
     open: Mutex<Option<Arc<Client>>>,
 }
 
@@ -40,31 +49,79 @@ impl Sessions {
             keeper,
             stack,
             ca: ca.into(),
-            authority: OnceCell::new(),
+            authority: Mutex::new(None),
             open: Mutex::new(None),
         }
     }
 
-    /// Returns the certificate of the authority that all of the hosts share, from the first that tells it.
-    async fn authority(&self, hosts: &[HostId]) -> Result<&str, BaoError> {
-        let read = || async {
-            let mut trouble = BaoError::Down("it has no hosts".to_owned());
-            for &host in hosts {
-                let told = match self.writers.writer(host).await {
-                    Ok(writer) => client::authority(&*writer, &self.ca).await,
-                    Err(error) => Err(BaoError::Access(error.to_string())),
-                };
-                match told {
-                    Ok(pem) => return Ok(pem),
-                    Err(error) => trouble = error,
-                }
-            }
-            Err(trouble)
+    /// Returns the authority that all of the hosts share: the one kept with Foundry's token, which spares a round trip,
+    /// else as the first host tells it that can.
+    async fn authority(&self, hosts: &[HostId]) -> Result<Authority, BaoError> {
+        let mut known = self.authority.lock().await;
+        if let Some(authority) = &*known {
+            return Ok(authority.clone());
+        }
+        // What can't be loaded is read from a host.
+        let kept = self.keeper.load(&authority_name(&self.stack));
+        let authority = match kept {
+            Ok(Some(pem)) => Authority {
+                pem: pem.expose().as_str().into(),
+                kept: true,
+            },
+            Ok(None) | Err(_) => self.told(hosts).await?,
         };
-        self.authority
-            .get_or_try_init(read)
-            .await
-            .map(String::as_str)
+        *known = Some(authority.clone());
+        Ok(authority)
+    }
+
+    /// Reads the authority's certificate from the first of the hosts that tells it.
+    async fn told(&self, hosts: &[HostId]) -> Result<Authority, BaoError> {
+        let mut trouble = BaoError::Down("it has no hosts".to_owned());
+        for &host in hosts {
+            let told = match self.writers.writer(host).await {
+                Ok(writer) => client::authority(&*writer, &self.ca).await,
+                Err(error) => Err(BaoError::Access(error.to_string())),
+            };
+            match told {
+                Ok(pem) => {
+                    return Ok(Authority {
+                        pem: pem.into(),
+                        kept: false,
+                    });
+                }
+                Err(error) => trouble = error,
+            }
+        }
+        Err(trouble)
+    }
+
+    /// Returns the authority that the hosts tell, where it isn't the kept one under which nothing answered: a cluster
+    /// made anew under the same name has a new one.
+    async fn another(&self, hosts: &[HostId], tried: &Authority) -> Option<Authority> {
+        if !tried.kept {
+            return None;
+        }
+        let told = self.told(hosts).await.ok()?;
+        if told.pem.trim() == tried.pem.trim() {
+            return None;
+        }
+        *self.authority.lock().await = Some(told.clone());
+        Some(told)
+    }
+
+    /// Keeps the authority for the next run, once a token was good there.
+    async fn keep(&self) {
+        let mut known = self.authority.lock().await;
+        if let Some(authority) = &mut *known
+            && !authority.kept
+        {
+            let pem = Secret::new(authority.pem.trim().to_owned());
+            // Not kept costs the next run a round trip, nothing else.
+            authority.kept = self
+                .keeper
+                .store(&authority_name(&self.stack), &pem)
+                .is_ok();
+        }
     }
 
     /// Connects to the active one of the hosts, without a token.
@@ -72,8 +129,14 @@ impl Sessions {
     /// # Errors
     /// When none is.
     pub async fn connect(&self, hosts: &[HostId]) -> Result<Client, BaoError> {
-        let ca = self.authority(hosts).await?;
-        client::active(&*self.writers, hosts, ca).await
+        let authority = self.authority(hosts).await?;
+        let found = client::active(&*self.writers, hosts, &authority.pem).await;
+        if let Err(BaoError::Down(_)) = found
+            && let Some(other) = self.another(hosts, &authority).await
+        {
+            return client::active(&*self.writers, hosts, &other.pem).await;
+        }
+        found
     }
 
     /// Asks the node on one of the hosts how it is.
@@ -81,13 +144,22 @@ impl Sessions {
     /// # Errors
     /// When it does not answer.
     pub async fn health(&self, host: HostId, hosts: &[HostId]) -> Result<Health, BaoError> {
-        let ca = self.authority(hosts).await?;
+        let authority = self.authority(hosts).await?;
         let writer = self
             .writers
             .writer(host)
             .await
             .map_err(|error| BaoError::Access(error.to_string()))?;
-        Client::connect(&*writer, ca).await?.health().await
+        let answer = Client::connect(&*writer, &authority.pem)
+            .await?
+            .health()
+            .await;
+        if let Err(BaoError::Down(_)) = answer
+            && let Some(other) = self.another(hosts, &authority).await
+        {
+            return Client::connect(&*writer, &other.pem).await?.health().await;
+        }
+        answer
     }
 
     /// Returns the stack it is about.
@@ -119,6 +191,7 @@ impl Sessions {
                 .await
                 .map_err(BaoError::from)?;
         }
+        self.keep().await;
         let client = Arc::new(client);
         *open = Some(Arc::clone(&client));
         Ok(client)
