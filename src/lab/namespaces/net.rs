@@ -63,6 +63,7 @@ pub(super) fn connect(record: &Record, index: usize, host: &RecordHost) -> Resul
     let namespace = namespace(&record.lab, &host.name);
     disconnect(&record.lab, &host.name)?;
     let (veth, bridge, mtu) = (veth(&record.lab, index), bridge(&record.lab), mtu());
+    delete(&veth)?;
     let outside = format!(
         "netns add {namespace}\n\
          link add {veth} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {namespace}\n\
@@ -106,17 +107,23 @@ pub(super) fn remove(record: &Record) -> Result<(), LabError> {
     for rule in rules(record) {
         while rule.apply("-D") {}
     }
-    // A namespace that somebody else still holds open keeps its veth: take it by its name.
     for name in (0..record.hosts.len())
         .map(|i| veth(&record.lab, i))
         .chain([bridge(&record.lab)])
     {
-        if exists(&name) {
-            // The kernel removes the veth of a deleted namespace in its own time; gone meanwhile is as good.
-            let deleted = run("ip", &["link", "delete", &name]);
-            if exists(&name) {
-                deleted?;
-            }
+        delete(&name)?;
+    }
+    Ok(())
+}
+
+/// Removes an interface by its name, if it is there: a namespace that somebody else still holds open keeps its veth, and
+/// the kernel removes that of a deleted one in its own time.
+fn delete(interface: &str) -> Result<(), LabError> {
+    if exists(interface) {
+        let deleted = run("ip", &["link", "delete", interface]);
+        // Gone meanwhile is as good.
+        if exists(interface) {
+            deleted?;
         }
     }
     Ok(())
