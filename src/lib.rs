@@ -29,6 +29,8 @@ pub mod run;
 
 pub mod target;
 
+pub mod ops;
+
 pub mod lab;
 
 pub mod report;

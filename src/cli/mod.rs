@@ -2,6 +2,7 @@
 //! clap types and its commands.
 
 mod build;
+mod bundle;
 mod completion;
 mod component;
 pub mod config;
@@ -91,6 +92,7 @@ enum Command {
     Secret(secret::SecretArgs),
     Config(config::ConfigArgs),
     Recipe(recipe::RecipeArgs),
+    Bundle(bundle::BundleArgs),
     Lab(lab::LabArgs),
     Run(run::RunArgs),
     Lock(lock::LockArgs),
@@ -147,6 +149,7 @@ async fn dispatch(cli: Cli) -> CliResult {
         Command::Lock(args) => lock::lock(&args, &global).await,
         Command::Config(args) => configure(args, &global),
         Command::Recipe(args) => recipe::recipe(args),
+        Command::Bundle(args) => bundle::bundle(args, &global).await,
         Command::Lab(args) => lab::run(args).await.map_err(|error| {
             CliError::from_diagnostic(Ending::Failed, &miette::Report::new(error))
         }),

@@ -1,7 +1,7 @@
 //! The adapters: each gives a `Reader` and a `Writer` for one kind of target. Decides nothing about steps.
 
 mod actions;
-mod artifact;
+pub mod artifact;
 pub mod bao;
 mod crypto;
 mod group;

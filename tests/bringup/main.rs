@@ -4,6 +4,7 @@
 #![expect(clippy::print_stderr, reason = "a log shows times and counts")]
 
 mod bench;
+mod bundled;
 mod drift;
 mod faults;
 mod killed;
@@ -41,4 +42,10 @@ fn what_goes_wrong_on_the_way_up_is_said_and_mended() {
     faults::a_download_with_another_digest_is_not_installed(&bench);
     faults::a_full_disk_is_said(&bench);
     faults::a_sealed_server_is_named(&bench);
+}
+
+#[test]
+fn a_bundle_stands_in_for_the_internet() {
+    let Some(bench) = Bench::new(1) else { return };
+    bundled::a_bundle_stands_in_for_the_internet(&bench);
 }

@@ -96,7 +96,7 @@ impl ActionProbe for Install {
 
 impl Action for Install {
     fn name(&self) -> &'static str {
-        "artifact.install"
+        super::INSTALL
     }
 
     fn apply<'a>(&'a self, context: &'a ActionContext<'a>) -> BoxFuture<'a, Result<(), StepError>> {

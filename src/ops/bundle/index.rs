@@ -1,0 +1,123 @@
+//! What a bundle holds, as its index says. Opens no file.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+/// Version of the format; another one is refused.
+pub const FORMAT: u32 = 1;
+
+/// The index of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Index {
+    /// Version of the format.
+    pub format: u32,
+    /// Stack that it was made for.
+    pub stack: String,
+    /// Architectures that it was made for.
+    pub arch: Vec<String>,
+    /// All that the stack needs, sorted by address; what an earlier bundle holds too.
+    pub entries: Vec<Entry>,
+}
+
+/// One thing that is fetched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Address, as recipes write it.
+    pub url: String,
+    /// What it is.
+    pub kind: Kind,
+    /// BLAKE3 of its content in hex: the name it is kept by.
+    pub blake3: String,
+    /// SHA-256 of its content in hex, what recipes and hosts hold it to.
+    pub sha256: String,
+    /// In bytes.
+    pub size: u64,
+    /// Whether it was repackaged by a mirror, whose own checksum file then counts.
+    pub repackaged: bool,
+    /// Whether its content is in an earlier bundle and so not in this one.
+    pub earlier: bool,
+    /// Labels of the steps that fetch it, without their hosts.
+    pub steps: BTreeSet<String>,
+}
+
+/// What an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A download that steps install.
+    Artifact,
+    /// A release's file of checksums.
+    Checksums,
+}
+
+impl Index {
+    /// Returns the BLAKE3 digests of the contents that the bundle itself holds, sorted, each once.
+    #[must_use]
+    pub fn held(&self) -> BTreeSet<&str> {
+        self.entries
+            .iter()
+            .filter(|entry| !entry.earlier)
+            .map(|entry| entry.blake3.as_str())
+            .collect()
+    }
+
+    /// Says what is wrong with it, if anything is: it came from outside.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        if self.format != FORMAT {
+            return Some(format!(
+                "it is of format {}, this Foundry knows {FORMAT}",
+                self.format
+            ));
+        }
+        let hex =
+            |text: &str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        self.entries.iter().find_map(|entry| {
+            if !hex(&entry.blake3) || !hex(&entry.sha256) {
+                Some(format!("{} has a digest that is none", entry.url))
+            } else if place(&entry.url).is_none() {
+                Some(format!("{} can't be kept under its address", entry.url))
+            } else {
+                None
+            }
+        })
+    }
+}
+
+/// Returns where the content of an address lies in a loaded folder: the address without its scheme. `None` where that
+/// would be outside of the folder, or for what isn't fetched over HTTPS or HTTP.
+#[must_use]
+pub fn place(url: &str) -> Option<&str> {
+    let rest = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"))?;
+    let plain = rest.split('/').all(|part| {
+        !part.is_empty() && part != "." && part != ".." && !part.contains(['\\', '\0'])
+    });
+    (plain && rest.contains('/')).then_some(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_kept_within_the_folder_or_not_at_all() {
+        assert_eq!(
+            place("https://github.com/a/b%2Bc/d.tar.gz"),
+            Some("github.com/a/b%2Bc/d.tar.gz")
+        );
+        for wrong in [
+            "https://a/../../etc/passwd",
+            "https://a//etc",
+            "https://../x",
+            "https://a",
+            "file:///etc/passwd",
+            "https://a/..",
+            "https://a/",
+        ] {
+            assert_eq!(place(wrong), None, "{wrong}");
+        }
+    }
+}

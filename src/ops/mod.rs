@@ -1,0 +1,3 @@
+//! Day-2 work that is not a build. Plans nothing, prints nothing.
+
+pub mod bundle;
