@@ -26,6 +26,7 @@ mod secret;
 mod session;
 mod stack;
 mod status;
+mod support;
 mod wire;
 
 use std::process::ExitCode;
@@ -96,6 +97,7 @@ enum Command {
     Lab(lab::LabArgs),
     Run(run::RunArgs),
     Lock(lock::LockArgs),
+    SupportBundle(support::SupportArgs),
     Completion(completion::CompletionArgs),
 }
 
@@ -147,6 +149,7 @@ async fn dispatch(cli: Cli) -> CliResult {
         Command::Secret(args) => secret::secret(args, &global).await,
         Command::Run(args) => run::run(&args),
         Command::Lock(args) => lock::lock(&args, &global).await,
+        Command::SupportBundle(args) => support::support(args, &global).await,
         Command::Config(args) => configure(args, &global),
         Command::Recipe(args) => recipe::recipe(args),
         Command::Bundle(args) => bundle::bundle(args, &global).await,

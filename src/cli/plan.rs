@@ -305,7 +305,7 @@ pub fn paint(verdict: Verdict) -> String {
 
 /// A plan as data.
 #[derive(Debug, Serialize)]
-struct PlanJson {
+pub struct PlanJson {
     stack: String,
     steps: Vec<StepJson>,
 }
@@ -319,7 +319,8 @@ struct StepJson {
 }
 
 impl PlanJson {
-    fn of(session: &Session, looked: &Looked, selection: &Selection) -> Self {
+    /// Returns the plan of what is selected.
+    pub fn of(session: &Session, looked: &Looked, selection: &Selection) -> Self {
         let steps = selection.steps.iter().filter_map(|id| {
             let decision = looked.plan.decision(id)?;
             Some(StepJson {

@@ -1,3 +1,4 @@
 //! Day-2 work that is not a build. Plans nothing, prints nothing.
 
 pub mod bundle;
+pub mod support;

@@ -15,3 +15,4 @@ mod tls;
 mod fixture;
 
 pub use actions::BuiltIn;
+pub use script::Script;

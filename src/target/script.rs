@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::probe::{Program, Reply};
+use crate::probe::{AccessError, Program, Reader, Reply};
 use crate::run::{StepError, Writer};
 use crate::secret::Secret;
 
@@ -57,6 +57,18 @@ impl Script {
                 status,
             }),
         }
+    }
+
+    /// Runs it where nothing may be changed and returns the reply, whatever its status.
+    ///
+    /// # Errors
+    /// When the host can't be asked.
+    pub async fn ask(self, reader: &dyn Reader) -> Result<Reply, AccessError> {
+        let program = Program {
+            text: Secret::new(self.text),
+            deadline: self.deadline,
+        };
+        reader.ask(&program).await
     }
 
     /// Runs it and returns the reply, whatever its status.

@@ -147,6 +147,24 @@ pub fn secrets_stay_secret(bench: &Bench) {
             ended.err
         );
     }
+    let archive = bench.cache().join("help.tar.gz");
+    bench
+        .run(&["support-bundle", archive.to_str().unwrap()])
+        .ok();
+    let unpacked = Command::new("tar")
+        .arg("xzf")
+        .arg(&archive)
+        .arg("-C")
+        .arg(bench.cache())
+        .status()
+        .unwrap();
+    assert!(unpacked.success());
+    let told = bench.cache().join(format!("help/hosts/{host}.txt"));
+    let told = fs::read_to_string(told).unwrap();
+    assert!(
+        told.contains("systemctl status --no-pager --lines=0 -- openbao.service"),
+        "{told}"
+    );
     let seen = watch.stop();
     assert_eq!(seen, BTreeSet::new(), "in a command line or an environment");
     components(false);
