@@ -1,5 +1,7 @@
 //! What was changed by hand or in the config is named, and mended with no more restarts than it takes.
 
+use std::time::{Duration, Instant};
+
 use crate::bench::Bench;
 
 /// Three kinds of trouble on three hosts, each by name; only the stopped service is started.
@@ -69,8 +71,25 @@ pub fn a_changed_setting_restarts_each_once(bench: &Bench) {
     all_satisfied(bench);
 }
 
-/// Fails the test unless nothing is left to do.
+/// Fails the test unless nothing is left to do. OpenBAO's autopilot looks at its members every few seconds: on a busy machine
+/// it may notice a restart only once that is over, and takes as long to be content again.
 pub fn all_satisfied(bench: &Bench) {
-    let plan = bench.run(&["plan", "--detailed-exitcode"]).ok();
-    assert!(!plan.out.contains("drifted"), "{}", plan.out);
+    let began = Instant::now();
+    loop {
+        let plan = bench.run(&["plan", "--detailed-exitcode"]);
+        let others = plan
+            .out
+            .lines()
+            .any(|line| line.contains("drifted") && !line.trim_start().starts_with("health "));
+        assert!(!others, "{}", plan.out);
+        if plan.code == 0 {
+            return;
+        }
+        assert!(
+            began.elapsed() < Duration::from_secs(40),
+            "{}{}",
+            plan.out,
+            plan.err
+        );
+    }
 }
