@@ -4,6 +4,8 @@
 mod locked;
 #[path = "run/rig.rs"]
 mod rig;
+#[path = "run/rollouts.rs"]
+mod rollouts;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

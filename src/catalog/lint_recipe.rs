@@ -8,6 +8,7 @@ use super::lint::FUNCTIONS;
 use super::parse_recipe::each_text;
 use super::problems::AllProblems;
 use super::recipe::{Recipe, RecipeStep};
+use super::rollout::Canary;
 use super::task::{Collector, Task, Template, ValueType};
 use super::template::mentions;
 use super::value::Value;
@@ -44,6 +45,7 @@ pub(super) fn lint_recipe(catalog: &Catalog, recipe: &Recipe, problems: &mut All
             );
         }
     }
+    linter.rollout();
     if let Some(all) = recipe.steps.get_key_value("all") {
         linter.say(
             &["steps", all.0],
@@ -64,6 +66,40 @@ impl Linter<'_> {
         let mut problem = Problem::new(message).maybe_help(help);
         problem.span = self.recipe.written.at(path);
         self.problems.push(&self.recipe.written.source, problem);
+    }
+
+    /// A rollout names steps of the recipe and no hosts, of which a recipe knows none.
+    fn rollout(&mut self) {
+        let recipe = self.recipe;
+        let Some(rollout) = &recipe.rollout else {
+            return;
+        };
+        for name in rollout.gate.iter().flatten() {
+            if !recipe.steps.contains_key(name) {
+                let help = suggest_help(name, recipe.steps.keys().map(String::as_str));
+                self.say(
+                    &["rollout", "gate"],
+                    format!("there is no step `{name}`"),
+                    help,
+                );
+            }
+        }
+        if matches!(rollout.canary, Some(Canary::Hosts(_))) {
+            self.say(
+                &["rollout", "canary"],
+                "a recipe knows no hosts by name".to_owned(),
+                Some("say how many (`1`, \"5%\"); a config may name them".to_owned()),
+            );
+        }
+        let ungated = rollout.gate.as_ref().unwrap_or(&recipe.health).is_empty();
+        if rollout.soak.is_some() && ungated {
+            self.say(
+                &["rollout", "soak"],
+                "after the soak time nothing is looked at: there is neither a `gate` nor `health`"
+                    .to_owned(),
+                None,
+            );
+        }
     }
 
     fn step(&mut self, catalog: &Catalog, name: &str, step: &RecipeStep) {

@@ -13,6 +13,7 @@ mod parse_task;
 mod placeholder;
 mod problems;
 mod recipe;
+mod rollout;
 mod schema;
 mod script;
 mod settings;
@@ -38,6 +39,7 @@ pub use parse_recipe::each_text;
 pub use placeholder::{Piece, Placeholder, split as split_placeholders};
 pub use problems::AllProblems;
 pub use recipe::{Artifact, OnTarget, Recipe, RecipeStep, SettingSpec};
+pub use rollout::{Canary, GATE_TIMEOUT, Rollout, Share, resolve_rollout, with_health};
 pub use schema::settings_schema;
 pub use settings::{Settings, resolve_settings};
 pub use task::{

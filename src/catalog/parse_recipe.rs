@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 
 use super::parse_task::{NAMES, checked, is_name, is_variable, kind, list_expression};
 use super::recipe::{Artifact, OnTarget, Recipe, RecipeStep, SettingSpec};
+use super::rollout::rollout;
 use super::table::{START, Sink, Table, count_of, template_at};
 use super::task::Template;
 use super::value::Value;
@@ -37,6 +38,7 @@ pub(super) fn parse_recipe(
         always: root.bool("always").unwrap_or(false),
         health: root.texts("health"),
         provides: root.texts("provides"),
+        rollout: root.table("rollout").map(rollout),
         settings: settings(&sink, root.named("settings")),
         files,
         ..Recipe::default()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use super::rollout::Rollout;
 use super::task::{Template, ValueType};
 use super::value::Value;
 use super::written::Written;
@@ -36,6 +37,8 @@ pub struct Recipe {
     pub provides: Vec<String>,
     /// Steps whose being satisfied means that the component is healthy.
     pub health: Vec<String>,
+    /// How it moves over its hosts; without one, over all at once.
+    pub rollout: Option<Rollout>,
     /// Files beside the recipe that `file()` renders, by relative name.
     pub files: BTreeMap<String, String>,
     /// The file it was read from, for errors that point into it.

@@ -1,5 +1,6 @@
 //! `foundry build` (and `stack install`, `component install`): looks, plans, runs, reports.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,8 +10,10 @@ use super::exit::{CliError, CliResult, Ending};
 use super::fingerprints;
 use super::look::{Looked, look};
 use super::print::{Output, warn};
+use super::rollout::RolloutOptions;
 use super::session::Session;
 use super::wire::Wired;
+use crate::catalog::Rollout;
 use crate::config::HostId;
 use crate::event::{HostProbed, HostUnreachable, Summary, What};
 use crate::graph::Selection;
@@ -57,6 +60,14 @@ pub struct BuildOptions {
     /// Events as JSON lines on standard output, in place of a screen
     #[arg(long, value_enum, default_value_t)]
     output: Output,
+    /// Run nothing outside of this expression: what is needed from there must be as wanted already
+    #[arg(long, value_name = "EXPR")]
+    limit: Option<String>,
+    /// Run nothing within this expression: what is needed from there must be as wanted already
+    #[arg(long, value_name = "EXPR")]
+    exclude: Option<String>,
+    #[command(flatten)]
+    rollout: RolloutOptions,
     /// A component and the version to build in place of the config's.
     #[arg(skip)]
     pub version: Option<(String, String)>,
@@ -75,7 +86,12 @@ pub async fn build(
     global: &Global,
 ) -> CliResult {
     let session = Session::open_with(global, options.version.as_ref())?;
-    let selection = session.select(targets)?;
+    let selection = session.select_within(
+        targets,
+        options.limit.as_deref(),
+        options.exclude.as_deref(),
+    )?;
+    let rollouts = options.rollout.resolve(&session, &selection)?;
     if dry_run {
         return super::plan::show(&session, &selection, options.output, global).await;
     }
@@ -99,6 +115,7 @@ pub async fn build(
         session: &session,
         wired: &wired,
         selection: &selection,
+        rollouts,
         options,
         tell: &tell,
         stop: &stop,
@@ -124,18 +141,22 @@ struct Build<'a> {
     session: &'a Session,
     wired: &'a Wired,
     selection: &'a Selection,
+    rollouts: BTreeMap<String, Rollout>,
     options: &'a BuildOptions,
     tell: &'a Tell,
     stop: &'a Stop,
 }
 
 impl Build<'_> {
-    async fn run(&self) -> Result<Summary, CliError> {
+    async fn run(self) -> Result<Summary, CliError> {
         let mut looked = match self.look().await {
             Ok(Some(looked)) => looked,
             Ok(None) => return Ok(self.interrupted()),
             Err(error) => return Ok(refuse(self.tell, &error.to_string())),
         };
+        if let Some(why) = self.options.rollout.refusal(&looked.plan, self.selection) {
+            return Ok(refuse(self.tell, &why));
+        }
         let mut lock = None;
         if has_work(&looked.plan, self.selection) {
             let taken = take(
@@ -188,6 +209,7 @@ impl Build<'_> {
                 jobs: self.options.jobs,
                 per_host: self.options.jobs_per_host,
             },
+            rollouts: self.rollouts,
             lock,
             stop: self.stop.clone(),
             tell: self.tell.clone(),

@@ -37,7 +37,7 @@ enum ComponentCommand {
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
-        options: BuildOptions,
+        options: Box<BuildOptions>,
     },
     /// Asks whether one component is as wanted and healthy; exit code 2 if not
     Status {

@@ -57,7 +57,7 @@ enum HostCommand {
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
-        options: BuildOptions,
+        options: Box<BuildOptions>,
     },
     /// Lists the stack's hosts
     List {

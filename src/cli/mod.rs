@@ -21,6 +21,7 @@ mod plan;
 mod print;
 mod prompt;
 mod recipe;
+mod rollout;
 mod run;
 mod secret;
 mod session;
@@ -164,7 +165,10 @@ fn configure(args: config::ConfigArgs, global: &Global) -> CliResult {
     let home = home::Home::from_env()?;
     let catalog = session::load_catalog(&home)?;
     let components = config::component_schemas(&catalog);
-    let check = |stack: &Arc<Stack>| expand(stack, &catalog).map(drop);
+    let check = |stack: &Arc<Stack>| {
+        expand(stack, &catalog)?;
+        session::rollouts(stack, &catalog).map(drop)
+    };
     let context = config::ConfigContext {
         home: &home,
         chosen: global.config.as_deref(),

@@ -1,13 +1,14 @@
 //! What most commands begin with: the config chosen and checked, the catalog, the graph, the selection.
 //! Connects to nothing.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Global;
 use super::config::style;
 use super::exit::{CliError, Ending};
 use super::home::{Home, HomeError};
-use crate::catalog::{AllProblems, Catalog};
+use crate::catalog::{AllProblems, Catalog, Rollout, resolve_rollout};
 use crate::config::{Node, Problems, Setting, Stack, render};
 use crate::graph::{Graph, SelectError, Selection, Selector, expand};
 
@@ -21,6 +22,8 @@ pub struct Session {
     pub catalog: Catalog,
     /// All steps of the stack.
     pub graph: Arc<Graph>,
+    /// How components move over their hosts, by name, as recipes and the config say.
+    pub rollouts: BTreeMap<String, Rollout>,
 }
 
 impl Session {
@@ -55,22 +58,57 @@ impl Session {
         let stack = Arc::new(stack);
         let catalog = load_catalog(&home)?;
         let graph = Arc::new(expand(&stack, &catalog)?);
+        let rollouts = rollouts(&stack, &catalog)?;
         Ok(Self {
             home,
             stack,
             catalog,
             graph,
+            rollouts,
         })
     }
 
     /// Selects steps by expressions; several are united.
     pub fn select(&self, expressions: &[String]) -> Result<Selection, CliError> {
+        self.select_within(expressions, None, None)
+    }
+
+    /// As [`Self::select`], but runs nothing outside of `limit` and nothing within `exclude`.
+    pub fn select_within(
+        &self,
+        expressions: &[String],
+        limit: Option<&str>,
+        exclude: Option<&str>,
+    ) -> Result<Selection, CliError> {
         let selectors = expressions
             .iter()
             .map(|text| Selector::parse(text))
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(self.graph.select_any(&selectors)?)
+        let limit = limit.map(Selector::parse).transpose()?;
+        let exclude = exclude.map(Selector::parse).transpose()?;
+        Ok(self
+            .graph
+            .select_within(&selectors, limit.as_ref(), exclude.as_ref())?)
     }
+}
+
+/// Finds how each component of `stack` moves over its hosts.
+///
+/// # Errors
+/// All that is wrong with what the config says of it.
+pub fn rollouts(
+    stack: &Stack,
+    catalog: &Catalog,
+) -> Result<BTreeMap<String, Rollout>, AllProblems> {
+    let mut problems = AllProblems::default();
+    let mut rollouts = BTreeMap::new();
+    for recipe in catalog.recipes.values() {
+        match resolve_rollout(recipe, stack) {
+            Ok(rollout) => rollouts.extend(rollout.map(|rollout| (recipe.name.clone(), rollout))),
+            Err(wrong) => problems.extend(wrong),
+        }
+    }
+    problems.into_result(rollouts)
 }
 
 /// Reads the catalog, the user's own tasks and recipes over the embedded ones.

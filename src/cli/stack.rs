@@ -22,7 +22,7 @@ enum StackCommand {
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
-        options: BuildOptions,
+        options: Box<BuildOptions>,
     },
     /// Asks every host and API whether everything is as wanted; exit code 2 if not
     Status {

@@ -49,6 +49,7 @@ pub(super) fn read(
             .shift_remove("hosts")
             .filter(|(_, node)| node.value != Setting::Null)
             .map(|(_, node)| hosts(&node, name, table, implicit, problems));
+        let rollout = settings.shift_remove("rollout").map(|(_, node)| node);
         if let Some((_, version)) = settings.get_mut("version") {
             check_version(version, problems);
         }
@@ -61,6 +62,7 @@ pub(super) fn read(
             Component {
                 span: *span,
                 hosts,
+                rollout,
                 settings,
             },
         );

@@ -67,7 +67,11 @@ pub fn schema(components: &[ComponentSchema]) -> Json {
         "$defs": {
             "port": { "description": "SSH port.", "type": "integer", "minimum": 1, "maximum": 65535 },
             "role": { "type": "string", "pattern": "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$" },
-            "component": { "type": ["object", "null"], "properties": { "hosts": { "$ref": "#/$defs/hosts" } } },
+            "component": {
+                "type": ["object", "null"],
+                "properties": { "hosts": { "$ref": "#/$defs/hosts" }, "rollout": { "$ref": "#/$defs/rollout" } },
+            },
+            "rollout": rollout(),
             "hosts": {
                 "description": "Where it runs: names, ranges, `role:name`, or `*` for every host.",
                 "type": ["array", "string", "null"], "items": { "type": "string" },
@@ -155,7 +159,41 @@ fn component_schema(component: &ComponentSchema) -> Json {
         schema["properties"] = json!({});
     }
     schema["properties"]["hosts"] = json!({ "$ref": "#/$defs/hosts" });
+    schema["properties"]["rollout"] = json!({ "$ref": "#/$defs/rollout" });
     schema
+}
+
+/// Returns the schema of how a component moves over its hosts.
+fn rollout() -> Json {
+    let share = || json!({ "type": ["integer", "string"], "minimum": 0, "pattern": "^[0-9]+%?$" });
+    let span = || json!({ "type": "string", "examples": ["90s", "10m"] });
+    let said = |mut schema: Json, description: &str| {
+        schema["description"] = Json::from(description);
+        schema
+    };
+    json!({
+        "description": "How it moves over its hosts; what is not said is as its recipe says. `false`: all at once.",
+        "type": ["object", "boolean", "null"], "additionalProperties": false,
+        "properties": {
+            "canary": {
+                "description": "A first batch: how many hosts, or which.",
+                "anyOf": [share(), { "type": "array", "items": { "type": "string" } }],
+            },
+            "batches": {
+                "description": "Sizes of batches, as numbers or percentages of all its hosts; the last holds for all further ones.",
+                "anyOf": [share(), { "type": "array", "items": share() }],
+            },
+            "soak": said(span(), "How long a batch must have been up before it is looked at again and the next begins."),
+            "gate": {
+                "description": "Steps that must be satisfied before the next batch begins; `false` for none.",
+                "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }, { "const": false }],
+            },
+            "gate_timeout": said(span(), "How long to wait for them (5m)."),
+            "max_failures": said(share(), "How many hosts may fail before no further host begins (0)."),
+            "max_unreachable": said(share(), "How many hosts may be out of reach before no further host begins."),
+            "max_unavailable": said(share(), "How many hosts may be in the works, failed or out of reach at any moment."),
+        },
+    })
 }
 
 /// Returns the schema of a top-level section: what recipes lay claim to, and room for the rest.

@@ -84,6 +84,10 @@ fn component_settings(
         let names: Vec<&str> = hosts.iter().map(|id| &*stack.host(*id).name).collect();
         value.insert("hosts".to_owned(), json!(names));
     }
+    let rollout = component.and_then(|component| component.rollout.as_ref());
+    if let (Some(rollout), Json::Object(value)) = (rollout, &mut value) {
+        value.insert("rollout".to_owned(), to_json(rollout, "", None));
+    }
     value
 }
 

@@ -105,7 +105,9 @@ pub struct Component {
     pub span: Span,
     /// Hosts it names itself; `None` leaves the choice to roles.
     pub hosts: Option<Vec<HostId>>,
-    /// Its settings as written, `hosts` left out. Always a map (empty for `openbao: {}` and `openbao:`).
+    /// How it moves over its hosts, as written.
+    pub rollout: Option<Node>,
+    /// Its settings as written, `hosts` and `rollout` left out. Always a map (empty for `openbao: {}` and `openbao:`).
     pub settings: Node,
 }
 

@@ -32,7 +32,7 @@ pub enum Final {
     Blocked,
     /// Its host could not be reached, or went away and did not come back.
     Unreachable,
-    /// Not begun: the run was interrupted before.
+    /// Not begun: the run was interrupted, or its component's rollout stopped, before.
     Skipped,
     /// Stopped in the middle of its work: what it left behind is not known until the next probe.
     Interrupted,
@@ -99,7 +99,7 @@ pub struct Counts {
     pub blocked: u32,
     /// Host not reached.
     pub unreachable: u32,
-    /// Not begun because of an interruption.
+    /// Not begun because of an interruption or a rollout that stopped.
     pub skipped: u32,
     /// Stopped in the middle.
     pub interrupted: u32,
@@ -188,6 +188,32 @@ impl Verdicts {
     #[must_use]
     pub fn will_run(&self) -> u32 {
         self.missing + self.changed + self.drifted
+    }
+}
+
+/// How the hosts of a rollout fare. Each host counts once, by the first that is true of it.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(default)]
+pub struct HostCounts {
+    /// A step failed there.
+    pub failed: u32,
+    /// It could not be reached, or went away and did not come back.
+    pub unreachable: u32,
+    /// Every step there is as wanted.
+    pub done: u32,
+    /// Begun, and not brought to its end.
+    pub unfinished: u32,
+    /// Not begun.
+    pub untouched: u32,
+}
+
+impl HostCounts {
+    /// Returns how many hosts there are.
+    #[must_use]
+    pub fn hosts(&self) -> u32 {
+        self.failed + self.unreachable + self.done + self.unfinished + self.untouched
     }
 }
 

@@ -11,12 +11,12 @@ mod masked;
 mod model;
 mod schema;
 
-pub use counts::{Counts, Verdicts};
+pub use counts::{Counts, HostCounts, Verdicts};
 pub use id::{BadRunId, RunId};
 pub use masked::Masked;
 pub use model::{
-    Event, HostProbed, HostUnreachable, LockWaiting, PathStep, Planned, RunStarted, StepFinished,
-    StepPlanned, Summary, Trouble, VERSION, What,
+    Event, HostProbed, HostUnreachable, LockWaiting, PathStep, Planned, RolloutEnded, RolloutMoved,
+    RolloutState, RunStarted, StepFinished, StepPlanned, Summary, Trouble, VERSION, What,
 };
 pub use schema::schema;
 

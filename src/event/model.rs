@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::counts::{Counts, Final, Verdicts};
+use super::counts::{Counts, Final, HostCounts, Verdicts};
 use super::id::RunId;
 use super::masked::Masked;
 use crate::plan::{Reason, Verdict};
@@ -71,6 +71,8 @@ pub enum What {
     },
     /// A step reached its final state. Sent once for every step, in whatever state it ends.
     StepFinished(StepFinished),
+    /// A component moves on over its hosts, or no longer does.
+    Rollout(RolloutMoved),
     /// Something to know.
     Note {
         /// One line.
@@ -168,6 +170,56 @@ pub struct LockWaiting {
     pub lease_s: u64,
 }
 
+/// A component's rollout went on, or stopped.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct RolloutMoved {
+    /// The component.
+    pub component: String,
+    /// How it moved.
+    pub state: RolloutState,
+    /// Which batch this is about, from 1. Zero for a rollout that stopped.
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
+    pub batch: u32,
+    /// How many batches there are.
+    pub batches: u32,
+    /// How many hosts the batch has.
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
+    pub hosts: u32,
+    /// Whether the batch is a canary.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub canary: bool,
+    /// Milliseconds of soak before the batch is looked at.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub soak_ms: u64,
+    /// Why it stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<Masked>,
+}
+
+/// What became of a batch, or of the whole rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RolloutState {
+    /// The batch begins.
+    Began,
+    /// The batch has ended and is looked at after its soak.
+    Checking,
+    /// No further host begins.
+    Stopped,
+}
+
+/// How the hosts of a component fared under its rollout.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct RolloutEnded {
+    /// The component.
+    pub component: String,
+    /// Its hosts, each counted once.
+    pub hosts: HostCounts,
+    /// Why it stopped, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Masked>,
+}
+
 /// How one step ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct StepFinished {
@@ -196,6 +248,9 @@ pub struct StepFinished {
     /// Programs and calls sent to its target.
     #[serde(default, skip_serializing_if = "is_zero_u32")]
     pub round_trips: u32,
+    /// Whether another shard does this step, and this one only waited for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub elsewhere: bool,
 }
 
 /// What went wrong with a step.
@@ -230,6 +285,9 @@ pub struct Summary {
     pub longest: Vec<PathStep>,
     /// Programs sent, by host.
     pub execs: BTreeMap<String, u32>,
+    /// How components fared that were rolled out in batches or under budgets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rollouts: Vec<RolloutEnded>,
     /// Whether it was told to stop before its end.
     pub interrupted: bool,
     /// Why there was no run at all (the lock is held, no host answers), if there was none.
@@ -282,6 +340,7 @@ mod tests {
                 ms: 40,
                 attempts: 1,
                 round_trips: 1,
+                elsewhere: false,
             }),
         };
         let line = serde_json::to_string(&event).unwrap();

@@ -87,6 +87,7 @@ fn made_up(catalog: &Catalog, component: &str, setting: &str, value: &Setting) -
         let component = Component {
             span: Span::default(),
             hosts: recipe.role.is_none().then(|| vec![HostId(0), HostId(1)]),
+            rollout: None,
             settings: node(Setting::Map(settings)),
         };
         (recipe.name.clone(), component)

@@ -22,6 +22,7 @@ mod picture;
 mod query;
 mod select;
 mod set;
+mod shard;
 mod step;
 mod unknown;
 
@@ -38,6 +39,7 @@ pub use picture::Hosts;
 pub use query::{Cycle, Links};
 pub use select::{SelectError, Selection, Selector};
 pub use set::StepSet;
+pub use shard::{BadShard, Shard};
 pub use step::{Pool, PoolId, Step, StepId, Target};
 
 use crate::config::Stack;

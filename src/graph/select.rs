@@ -77,6 +77,8 @@ pub struct Selection {
     /// Steps that something in `steps` needs but the expression excluded by `-`. They are looked at and never run:
     /// one that is not satisfied already blocks what needs it. What only they need is left out altogether.
     pub held: StepSet,
+    /// Those of `steps` that another shard does: they are looked at, waited for, and never run here.
+    pub elsewhere: StepSet,
 }
 
 impl Selection {
@@ -86,6 +88,11 @@ impl Selection {
         let mut pulled = self.steps.clone();
         pulled.remove(&self.asked);
         pulled
+    }
+
+    /// Returns the steps to look at and, where not satisfied, to run here.
+    pub fn own(&self) -> impl Iterator<Item = StepId> + '_ {
+        self.steps.iter().filter(|id| !self.elsewhere.contains(*id))
     }
 }
 
@@ -138,6 +145,10 @@ impl Graph {
     /// # Errors
     /// As [`Graph::select`].
     pub fn select_any(&self, selectors: &[Selector]) -> Result<Selection, SelectError> {
+        Ok(self.close(self.find_any(selectors)?))
+    }
+
+    fn find_any(&self, selectors: &[Selector]) -> Result<Found, SelectError> {
         let mut all = Found {
             named: StepSet::none(self.steps.len()),
             excluded: StepSet::none(self.steps.len()),
@@ -149,7 +160,48 @@ impl Graph {
             all.excluded.add(&found.excluded);
         }
         all.excluded.remove(&all.named);
-        Ok(self.close(all))
+        Ok(all)
+    }
+
+    /// Returns the selection of several expressions together of which nothing outside of `limit` and nothing within
+    /// `exclude` is run: that is held, as what an expression excludes by `-`.
+    ///
+    /// # Errors
+    /// As [`Graph::select`].
+    pub fn select_within(
+        &self,
+        selectors: &[Selector],
+        limit: Option<&Selector>,
+        exclude: Option<&Selector>,
+    ) -> Result<Selection, SelectError> {
+        let mut found = self.find_any(selectors)?;
+        if let Some(limit) = limit {
+            let within = self.evaluate(&limit.root, &limit.text)?.named;
+            let mut outside = StepSet::all(self.steps.len());
+            outside.remove(&within);
+            found.named.remove(&outside);
+            // A gathering point is nowhere, and so outside of nothing.
+            let mut gathers = StepSet::none(self.steps.len());
+            for id in self.ids().filter(|id| self.step(*id).task.is_none()) {
+                gathers.insert(id);
+            }
+            outside.remove(&gathers);
+            found.excluded.add(&outside);
+        }
+        if let Some(exclude) = exclude {
+            let without = self.evaluate(&exclude.root, &exclude.text)?.named;
+            found.named.remove(&without);
+            found.excluded.add(&without);
+        }
+        match [limit, exclude].into_iter().flatten().next() {
+            Some(selector) if found.named.is_empty() => Err(SelectError {
+                message: format!("nothing that was asked for is left by `{}`", selector.text),
+                expression: selector.text.clone(),
+                at: 0..selector.text.len(),
+                hint: None,
+            }),
+            _ => Ok(self.close(found)),
+        }
     }
 
     /// Returns exactly the steps that `selector` names, without what they need: for queries.
@@ -177,6 +229,7 @@ impl Graph {
             asked: found.named,
             steps,
             held,
+            elsewhere: StepSet::none(self.steps.len()),
         }
     }
 

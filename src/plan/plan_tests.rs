@@ -100,7 +100,8 @@ fn everything(graph: &Graph) -> Selection {
     Selection {
         asked: all.clone(),
         steps: all,
-        held: none,
+        held: none.clone(),
+        elsewhere: none,
     }
 }
 

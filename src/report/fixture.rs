@@ -33,6 +33,7 @@ pub(super) fn step(label: &str, state: Final, ms: u64) -> StepFinished {
         ms,
         attempts: u32::from(ms > 0),
         round_trips: u32::from(ms > 0),
+        elsewhere: false,
     }
 }
 
@@ -161,6 +162,7 @@ pub(super) fn run() -> Vec<Event> {
                 ms: 61_530,
             }],
             execs: [("a".to_owned(), 3), ("b".to_owned(), 4)].into(),
+            rollouts: Vec::new(),
             interrupted: false,
             refused: None,
         }),

@@ -104,7 +104,7 @@ impl Picture {
                 self.running.clear();
                 self.waiting = None;
             }
-            What::Note { .. } | What::Warning { .. } | What::Unknown => {}
+            What::Rollout(_) | What::Note { .. } | What::Warning { .. } | What::Unknown => {}
         }
     }
 

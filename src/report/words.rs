@@ -2,7 +2,9 @@
 
 use super::paint::Paint;
 use super::picture::Picture;
-use crate::event::{Counts, Final, Reason, StepFinished, Summary, Verdicts, What};
+use crate::event::{
+    Counts, Final, Reason, RolloutMoved, RolloutState, StepFinished, Summary, Verdicts, What,
+};
 
 /// Returns a span of time as people say it: `0.4s`, `12.3s`, `1m 04s`, `2h 05m`.
 #[must_use]
@@ -179,6 +181,7 @@ pub fn passing(what: &What, picture: &Picture, paint: Paint) -> Option<String> {
             span(*after_ms),
             error.lines().next().unwrap_or_default()
         )),
+        What::Rollout(moved) => Some(rollout(moved, paint)),
         What::Note { text } => Some(format!("{} {text}", paint.hint("note:"))),
         What::Warning { text } => Some(format!("{} {text}", paint.warn("warning:"))),
         What::Interrupted { now: false } => Some(paint.warn(
@@ -195,6 +198,38 @@ pub fn passing(what: &What, picture: &Picture, paint: Paint) -> Option<String> {
         | What::StepSays { .. }
         | What::RunFinished(_)
         | What::Unknown => None,
+    }
+}
+
+/// Returns how a component moves over its hosts.
+fn rollout(moved: &RolloutMoved, paint: Paint) -> String {
+    let name = &moved.component;
+    let batch = if moved.canary {
+        "the canary".to_owned()
+    } else {
+        format!("batch {} of {}", moved.batch, moved.batches)
+    };
+    match moved.state {
+        RolloutState::Began => format!(
+            "{} {name}: {batch}, {}",
+            paint.hint("» rollout    "),
+            count(moved.hosts, "host")
+        ),
+        RolloutState::Checking => {
+            let soak = match moved.soak_ms {
+                0 => String::new(),
+                ms => format!(" in {}", span(ms)),
+            };
+            format!(
+                "{} {name}: {batch} is done, and is looked at{soak}",
+                paint.hint("» rollout    ")
+            )
+        }
+        RolloutState::Stopped => format!(
+            "{} {name}: no further host begins: {}",
+            paint.bad("✗ rollout    "),
+            moved.why.as_deref().unwrap_or_default()
+        ),
     }
 }
 

@@ -296,7 +296,7 @@ impl<'a> Attempt<'a> {
     }
 }
 
-fn nonce() -> Result<Nonce, StepError> {
+pub(super) fn nonce() -> Result<Nonce, StepError> {
     let mut random = [0; 16];
     getrandom::fill(&mut random)
         .map_err(|error| failed(format!("no randomness is to be had: {error}")))?;

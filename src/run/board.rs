@@ -4,6 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
+use super::rollout::{Move, Rollouts, RuleId};
 use super::work::{LaneId, Work};
 use crate::event::{Counts, Final};
 use crate::graph::StepId;
@@ -15,7 +16,8 @@ pub enum State {
     Waiting,
     /// All that it needs is done, and nobody has asked yet whether there is anything to do. It is in `fresh`.
     Ready,
-    /// There is something to do and no place for it yet. It is in `candidates`, or parked at one lane that is full.
+    /// There is something to do and no place for it yet. It is in `candidates`, parked at one lane that is full, or held
+    /// back by its component's rollout.
     Queued,
     /// Its work is under way. It takes one of the places in all, and one in each of its lanes.
     Running,
@@ -46,8 +48,8 @@ struct Lane {
 
 /// The state of a run's steps.
 ///
-/// A queued step stands in exactly one queue: it is a candidate, or it is parked at a lane that was full when its turn
-/// came. When a place in a lane comes free, that lane's most urgent parked step becomes a candidate again. So starting
+/// A queued step stands in exactly one queue: it is held by a rollout, it is a candidate, or it is parked at a lane that
+/// was full when its turn came. When a place in a lane comes free, that lane's most urgent parked step becomes a candidate again. So starting
 /// and ending a step costs the logarithm of a queue's length, however many steps wait for one pool.
 #[derive(Debug)]
 pub struct Board<'w> {
@@ -61,13 +63,38 @@ pub struct Board<'w> {
     lanes: Vec<Lane>,
     running: u32,
     counts: Counts,
-    closed: bool,
+    rollouts: Rollouts,
+}
+
+/// What the rollouts did to a board.
+#[derive(Debug, Default)]
+pub struct Advanced {
+    /// Batches that begin, are to be looked at, or never come.
+    pub moves: Vec<Move>,
+    /// Steps that will not begin because a rollout stopped.
+    pub fallen: Vec<Fallen>,
+    /// Whether steps that were held back may go on.
+    pub released: bool,
+}
+
+impl Advanced {
+    /// Returns whether nothing has come of it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.moves.is_empty() && self.fallen.is_empty() && !self.released
+    }
 }
 
 impl<'w> Board<'w> {
     /// Sets up `work`, of which at most `jobs` steps (at least one) run at once.
     #[must_use]
     pub fn new(work: &'w Work, jobs: u32) -> Self {
+        Self::under(work, jobs, Rollouts::default())
+    }
+
+    /// As [`Self::new`], with components that move over their hosts as `rollouts` say.
+    #[must_use]
+    pub fn under(work: &'w Work, jobs: u32, rollouts: Rollouts) -> Self {
         let mut board = Self {
             work,
             jobs: jobs.max(1),
@@ -92,7 +119,7 @@ impl<'w> Board<'w> {
                 .collect(),
             running: 0,
             counts: Counts::default(),
-            closed: false,
+            rollouts,
         };
         for step in work.ids() {
             if board.waits[step.0 as usize] == 0 {
@@ -117,6 +144,65 @@ impl<'w> Board<'w> {
     pub fn queue(&mut self, step: StepId) {
         debug_assert_eq!(self.state(step), State::Ready);
         self.set(step, State::Queued);
+        if self.rollouts.ask(step) {
+            self.make_candidate(step);
+        }
+    }
+
+    /// Lets the rollouts go on as far as they can by now.
+    pub fn advance(&mut self) -> Advanced {
+        let mut advanced = Advanced::default();
+        loop {
+            let moves = self.rollouts.turn();
+            if moves.is_empty() {
+                return advanced;
+            }
+            for one in moves {
+                match one {
+                    Move::Release(steps) => {
+                        advanced.released = true;
+                        for step in steps {
+                            self.make_candidate(step);
+                        }
+                    }
+                    Move::Drop(steps) => {
+                        for step in steps {
+                            self.skip(step, &mut advanced.fallen);
+                        }
+                    }
+                    Move::Begin { .. } | Move::Check { .. } | Move::Stop { .. } => {
+                        advanced.moves.push(one);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hands on what came of looking at a batch ([`Move::Check`]).
+    pub fn checked(&mut self, rule: RuleId, result: Result<(), String>) {
+        self.rollouts.checked(rule, result);
+    }
+
+    /// Says that nothing runs or is being looked at: what rollouts still hold back would be held for ever.
+    pub fn unstick(&mut self) -> Advanced {
+        let advanced = self.advance();
+        if !advanced.is_empty() {
+            return advanced;
+        }
+        self.rollouts.stuck();
+        self.advance()
+    }
+
+    /// Returns the rollouts as they stand.
+    #[must_use]
+    pub fn into_rollouts(self) -> Rollouts {
+        self.rollouts
+    }
+
+    /// Returns the rollouts.
+    #[must_use]
+    pub fn rollouts(&self) -> &Rollouts {
+        &self.rollouts
     }
 
     /// Moves the most urgent step that has a place in all its lanes to `Running` and returns it; `None` when the run is
@@ -136,6 +222,9 @@ impl<'w> Board<'w> {
                 .copied()
                 .find(|lane| self.lane(*lane).is_full());
             let Some(full) = full else {
+                if !self.rollouts.confirm(step) {
+                    continue;
+                }
                 self.set(step, State::Running);
                 return Some(step);
             };
@@ -168,6 +257,12 @@ impl<'w> Board<'w> {
             (Final::Skipped, None)
         };
         let mut fallen = Vec::new();
+        self.fall(step, state, by, &mut fallen);
+        fallen
+    }
+
+    /// Ends all that needs `step`, which has ended.
+    fn fall(&mut self, step: StepId, state: Final, by: Option<StepId>, fallen: &mut Vec<Fallen>) {
         let mut edge = vec![step];
         while let Some(at) = edge.pop() {
             for next in self.work.dependants(at) {
@@ -183,12 +278,26 @@ impl<'w> Board<'w> {
                 }
             }
         }
-        fallen
+    }
+
+    /// Skips a step, unless it has begun, and all that needs it.
+    fn skip(&mut self, step: StepId, fallen: &mut Vec<Fallen>) {
+        if matches!(
+            self.state(step),
+            State::Waiting | State::Ready | State::Queued
+        ) {
+            self.set(step, State::Ended(Final::Skipped));
+            fallen.push(Fallen {
+                step,
+                state: Final::Skipped,
+                by: None,
+            });
+            self.fall(step, Final::Skipped, None, fallen);
+        }
     }
 
     /// Skips everything that has not begun; nothing starts any more.
     pub fn close(&mut self) -> Vec<Fallen> {
-        self.closed = true;
         let open: Vec<StepId> = self
             .work
             .ids()
@@ -253,26 +362,38 @@ impl<'w> Board<'w> {
         match state {
             State::Waiting => {}
             State::Ready => self.fresh.push_back(step),
-            State::Queued => self
-                .candidates
-                .push((self.work.distance(step), Reverse(step))),
+            State::Queued => {}
             State::Running => {
+                self.rollouts.began(step);
                 self.running += 1;
                 for lane in &self.work.node(step).lanes {
                     self.lanes[lane.0 as usize].used += 1;
                 }
             }
-            State::Ended(state) => self.counts.add(state),
+            State::Ended(state) => {
+                self.counts.add(state);
+                self.rollouts.ended(step, state);
+            }
         }
+    }
+
+    fn make_candidate(&mut self, step: StepId) {
+        self.candidates
+            .push((self.work.distance(step), Reverse(step)));
     }
 
     /// Makes the most urgent step parked at `lane` a candidate again, if the lane has a place.
     fn call_up(&mut self, lane: LaneId) {
         let lane = &mut self.lanes[lane.0 as usize];
-        if !lane.is_full()
-            && let Some(urgency) = lane.parked.pop()
-        {
-            self.candidates.push(urgency);
+        if lane.is_full() {
+            return;
+        }
+        while let Some(urgency) = lane.parked.pop() {
+            // A step that ended while it was parked takes no place.
+            if self.states[urgency.1.0.0 as usize] == State::Queued {
+                self.candidates.push(urgency);
+                return;
+            }
         }
     }
 

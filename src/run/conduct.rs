@@ -7,12 +7,16 @@ use super::attempt::hosts;
 use super::execute::{Executor, Shared, counts};
 use super::lock::Lock;
 use super::narrate::Narrator;
+use super::rollout::{Rollouts, RuleId, rules};
 use super::schedule::schedule;
 use super::stop::Stop;
 use super::tell::Tell;
 use super::work::{Circle, LaneId, Node, Work};
 use super::writer::{Actions, Keeper, Writers};
-use crate::event::{Counts, PathStep, Planned, StepPlanned, Summary, Verdict, Verdicts, What};
+use crate::catalog::Rollout;
+use crate::event::{
+    Counts, PathStep, Planned, RolloutEnded, StepPlanned, Summary, Verdict, Verdicts, What,
+};
 use crate::graph::{Fingerprints, Graph, Selection, Target};
 use crate::plan::Plan;
 use crate::probe::Observed;
@@ -58,6 +62,8 @@ pub struct RunRequest {
     pub secrets: Arc<Resolver>,
     /// How much may go on at once.
     pub limits: Limits,
+    /// How components move over their hosts, by name; one that is not there does so as the graph allows.
+    pub rollouts: BTreeMap<String, Rollout>,
     /// The stack's lock, given back at the end. `None` for a plan with nothing to do.
     pub lock: Option<Lock>,
     /// Told to stop.
@@ -70,8 +76,7 @@ pub struct RunRequest {
 #[must_use]
 pub fn has_work(plan: &Plan, selection: &Selection) -> bool {
     selection
-        .steps
-        .iter()
+        .own()
         .any(|step| !matches!(plan.verdict(step), None | Some(Verdict::Satisfied)))
 }
 
@@ -106,7 +111,24 @@ pub async fn run(request: RunRequest) -> Result<Summary, Circle> {
         tell: tell.clone(),
     }));
     let mut narrator = Narrator::new(Arc::clone(&executor));
-    schedule(&work, limits.jobs, &executor, &stop, &mut narrator).await;
+    let rollouts = bind(&graph, &selection, &work, &request.rollouts);
+    let (_, rollouts) = schedule(
+        &work,
+        limits.jobs,
+        rollouts,
+        &executor,
+        &stop,
+        &mut narrator,
+    )
+    .await;
+    let rollouts = rollouts
+        .counts()
+        .map(|(rule, hosts, stopped)| RolloutEnded {
+            component: rule.component.to_string(),
+            hosts,
+            stopped: stopped.map(|why| tell.masked(why)),
+        })
+        .collect();
     if let Some(lock) = lock {
         let host = lock.host().to_owned();
         if let Err(error) = lock.release().await {
@@ -141,6 +163,7 @@ pub async fn run(request: RunRequest) -> Result<Summary, Circle> {
         ms: tell.ms(),
         longest,
         execs,
+        rollouts,
         interrupted: stop.is_ending(),
         refused: None,
     };
@@ -156,6 +179,7 @@ pub fn refuse(tell: &Tell, why: &str) -> Summary {
         ms: tell.ms(),
         longest: Vec::new(),
         execs: BTreeMap::new(),
+        rollouts: Vec::new(),
         interrupted: false,
         refused: Some(tell.masked(why)),
     };
@@ -186,6 +210,30 @@ fn planned(graph: &Graph, selection: &Selection, plan: &Plan, tell: &Tell) {
     }
     let hosts = u32::try_from(on.iter().filter(|on| **on).count()).unwrap_or(u32::MAX);
     tell.event(What::Planned(Planned { verdicts, hosts }));
+}
+
+/// Binds the steps on hosts to the rollouts of their components.
+fn bind(
+    graph: &Graph,
+    selection: &Selection,
+    work: &Work,
+    rollouts: &BTreeMap<String, Rollout>,
+) -> Rollouts {
+    let rules = rules(graph, selection, rollouts);
+    let by_name: BTreeMap<String, RuleId> = rules
+        .iter()
+        .map(|rule| rule.component.to_string())
+        .zip((0..).map(RuleId))
+        .collect();
+    Rollouts::new(rules, work, |id| {
+        let step = graph.step(id);
+        match &step.target {
+            Target::Host(host) if !selection.elsewhere.contains(id) => {
+                Some((*by_name.get(&*step.label.component)?, *host))
+            }
+            _ => None,
+        }
+    })
 }
 
 /// Makes of the selected steps what the scheduler understands: a lane for each pool, and one for each host.

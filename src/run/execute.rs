@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use super::attempt::{Attempt, Failure, Outcome};
 use super::metered::{Metered, Sent};
 use super::retry::Chances;
+use super::rollout::Rule;
 use super::schedule::{Ended, Execute};
 use super::tell::Tell;
 use super::writer::{Actions, Keeper, StepError, Writers};
@@ -50,6 +51,8 @@ struct Trace {
     ran: bool,
     /// It was applied, and hands on exactly what it did before.
     same_outputs: bool,
+    /// It is as wanted by now.
+    done: bool,
 }
 
 /// What there is to tell of a step besides its state.
@@ -116,7 +119,16 @@ impl Executor {
             .decision(step)
             .map(|decision| &decision.outputs);
         let same_outputs = !outputs.is_empty() && before == Some(outputs);
-        self.traces()[step.0 as usize] = Trace { ran, same_outputs };
+        self.traces()[step.0 as usize] = Trace {
+            ran,
+            same_outputs,
+            done: true,
+        };
+    }
+
+    /// Returns whether `step` is as wanted by now.
+    pub fn is_done(&self, step: StepId) -> bool {
+        self.traces()[step.0 as usize].done
     }
 
     async fn perform(&self, step: StepId) -> Ended<Account> {
@@ -270,6 +282,14 @@ impl Execute for Executor {
 
     fn execute(self: Arc<Self>, step: StepId) -> BoxFuture<'static, Ended<Account>> {
         Box::pin(async move { self.perform(step).await })
+    }
+
+    fn check(
+        self: Arc<Self>,
+        rule: Arc<Rule>,
+        batch: usize,
+    ) -> BoxFuture<'static, Result<(), String>> {
+        Box::pin(async move { self.pass_gate(rule, batch).await })
     }
 
     fn panicked(&self, _step: StepId, message: &str) -> Account {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::board::Fallen;
 use super::execute::{Account, Executor};
+use super::rollout::{Move, Rule};
 use super::schedule::Observe;
-use crate::event::{Counts, Final, StepFinished, What};
+use crate::event::{Counts, Final, RolloutMoved, RolloutState, StepFinished, What};
 use crate::graph::{StepId, Target};
 
 /// Tells of every step but gathering points, which mean nothing to people.
@@ -48,6 +49,7 @@ impl Narrator {
             ms: account.ms,
             attempts: account.attempts,
             round_trips: account.round_trips,
+            elsewhere: false,
         }));
     }
 }
@@ -83,6 +85,31 @@ impl Observe<Account> for Narrator {
                 ..Account::default()
             },
         );
+    }
+
+    fn moved(&mut self, rule: &Rule, moved: &Move) {
+        let tell = &self.executor.shared.tell;
+        let (state, batch, why) = match moved {
+            Move::Begin { batch, .. } => (RolloutState::Began, Some(*batch), None),
+            Move::Check { batch, .. } => (RolloutState::Checking, Some(*batch), None),
+            Move::Stop { why, .. } => (RolloutState::Stopped, None, Some(tell.masked(why))),
+            Move::Release(_) | Move::Drop(_) => return,
+        };
+        let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let hosts = batch.and_then(|batch| rule.batches.get(batch));
+        tell.event(What::Rollout(RolloutMoved {
+            component: rule.component.to_string(),
+            state,
+            batch: batch.map_or(0, |batch| number(batch + 1)),
+            batches: number(rule.batches.len()),
+            hosts: hosts.map_or(0, |hosts| number(hosts.len())),
+            canary: rule.canary && batch == Some(0),
+            soak_ms: match state {
+                RolloutState::Checking => u64::try_from(rule.soak.as_millis()).unwrap_or(u64::MAX),
+                RolloutState::Began | RolloutState::Stopped => 0,
+            },
+            why,
+        }));
     }
 
     fn stopping(&mut self, now: bool) {

@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use foundry::catalog::{Catalog, Files};
-use foundry::config::{self, HostId, Source};
+use foundry::catalog::{Catalog, Files, Rollout, resolve_rollout};
+use foundry::config::{self, HostId, Source, Stack};
 use foundry::event::{Event, Final, StepFinished, Summary, What};
 use foundry::graph::{Fingerprints, Graph, Hole, HoleId, Selection, Selector, StepId, expand};
 use foundry::plan::{Plan, plan};
@@ -305,6 +305,21 @@ impl Rig {
     }
 
     pub fn graph(&self) -> Arc<Graph> {
+        let (stack, catalog) = self.written();
+        Arc::new(expand(&stack, &catalog).unwrap_or_else(|error| panic!("{error:#?}")))
+    }
+
+    /// Returns how the component moves over its hosts.
+    fn rollouts(&self) -> BTreeMap<String, Rollout> {
+        let (stack, catalog) = self.written();
+        let rollout = resolve_rollout(&catalog.recipes["demo"], &stack).unwrap();
+        rollout
+            .map(|rollout| ("demo".to_owned(), rollout))
+            .into_iter()
+            .collect()
+    }
+
+    fn written(&self) -> (Arc<Stack>, Catalog) {
         let hosts: String = (0..self.machines.len())
             .map(|n| format!("  - hostname: h{n}\n"))
             .collect();
@@ -327,7 +342,7 @@ impl Rig {
             &format!("summary = \"Demo\"\nrole = \"*\"\n{}", self.recipe),
         );
         let catalog = Catalog::load(&files).unwrap_or_else(|error| panic!("{error:#?}"));
-        Arc::new(expand(&Arc::new(stack), &catalog).unwrap_or_else(|error| panic!("{error:#?}")))
+        (Arc::new(stack), catalog)
     }
 
     /// Looks and plans, as a command does.
@@ -420,6 +435,7 @@ impl Rig {
             keeper: Arc::new(None_),
             secrets: Arc::new(resolver),
             limits: self.limits,
+            rollouts: self.rollouts(),
             lock: None,
             stop: self.stop.clone(),
             tell,

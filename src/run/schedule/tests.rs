@@ -36,6 +36,10 @@ impl Execute for Manual {
         })
     }
 
+    fn check(self: Arc<Self>, _: Arc<Rule>, _: usize) -> BoxFuture<'static, Result<(), String>> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn panicked(&self, step: StepId, message: &str) -> String {
         format!("{}: {message}", step.0)
     }
@@ -61,6 +65,8 @@ impl Observe<String> for Seen {
         let by = fallen.by.map(|by| by.0.to_string());
         assert_eq!(self.ended.insert(fallen.step, (fallen.state, by)), None);
     }
+
+    fn moved(&mut self, _: &Rule, _: &Move) {}
 
     fn stopping(&mut self, now: bool) {
         self.stopping.push(now);
@@ -104,8 +110,12 @@ where
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
-    let (counts, ()) = runtime
-        .block_on(async { tokio::join!(schedule(&work, 8, &executor, &stop, &mut seen), script) });
+    let ((counts, _), ()) = runtime.block_on(async {
+        tokio::join!(
+            schedule(&work, 8, Rollouts::default(), &executor, &stop, &mut seen),
+            script
+        )
+    });
     (counts, seen)
 }
 
