@@ -37,7 +37,7 @@ pub use load::{Files, RecipeSource};
 pub use parse_recipe::each_text;
 pub use placeholder::{Piece, Placeholder, split as split_placeholders};
 pub use problems::AllProblems;
-pub use recipe::{Artifact, OnTarget, Recipe, RecipeStep, SettingSpec};
+pub use recipe::{Artifact, OnTarget, Provided, Recipe, RecipeStep, SettingSpec, StackCheck};
 pub use schema::settings_schema;
 pub use settings::{Settings, resolve_settings};
 pub use task::{

@@ -158,7 +158,7 @@ fn configure(args: config::ConfigArgs, global: &Global) -> CliResult {
     let home = home::Home::from_env()?;
     let catalog = session::load_catalog(&home)?;
     let components = config::component_schemas(&catalog);
-    let check = |stack: &Arc<Stack>| expand(stack, &catalog).map(drop);
+    let check = |stack: &Arc<Stack>| expand(stack, &catalog).map(|graph| graph.warnings);
     let context = config::ConfigContext {
         home: &home,
         chosen: global.config.as_deref(),

@@ -1,6 +1,7 @@
 //! What most commands begin with: the config chosen and checked, the catalog, the graph, the selection.
 //! Connects to nothing.
 
+use std::io::{self, Write as _};
 use std::sync::Arc;
 
 use super::Global;
@@ -8,7 +9,7 @@ use super::config::style;
 use super::exit::{CliError, Ending};
 use super::home::{Home, HomeError};
 use crate::catalog::{AllProblems, Catalog};
-use crate::config::{Node, Problems, Setting, Stack, render};
+use crate::config::{Node, Problems, Setting, Stack, render, render_warnings};
 use crate::graph::{Graph, SelectError, Selection, Selector, expand};
 
 /// Config, catalog and graph of one command.
@@ -55,6 +56,14 @@ impl Session {
         let stack = Arc::new(stack);
         let catalog = load_catalog(&home)?;
         let graph = Arc::new(expand(&stack, &catalog)?);
+        if !graph.warnings.is_empty() {
+            let warnings = Problems {
+                source: stack.source.clone(),
+                list: graph.warnings.clone(),
+            };
+            // Nobody is left to tell when standard error itself is gone.
+            let _ = io::stderr().write_all(render_warnings(&warnings, style()).as_bytes());
+        }
         Ok(Self {
             home,
             stack,

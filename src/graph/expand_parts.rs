@@ -36,7 +36,10 @@ pub(super) fn choose(stack: &Stack, catalog: &Catalog, problems: &mut AllProblem
         .values()
         .filter(|recipe| recipe.always && !stack.components.contains_key(&recipe.name));
     for recipe in unnamed {
-        let hosts = hosts_by_role(stack, recipe.role.as_deref().unwrap_or("*"));
+        let hosts = match recipe.roles.as_slice() {
+            [] => hosts_by_roles(stack, &["*".to_owned()]),
+            roles => hosts_by_roles(stack, roles),
+        };
         if !hosts.is_empty() {
             chosen.push(Chosen {
                 recipe: recipe.clone(),
@@ -56,7 +59,7 @@ pub(super) fn choose(stack: &Stack, catalog: &Catalog, problems: &mut AllProblem
             );
             continue;
         };
-        let hosts = match (&component.hosts, &recipe.role) {
+        let hosts = match (&component.hosts, recipe.roles.as_slice()) {
             (Some(hosts), _) => {
                 let mut seen = HashSet::new();
                 hosts
@@ -65,11 +68,11 @@ pub(super) fn choose(stack: &Stack, catalog: &Catalog, problems: &mut AllProblem
                     .filter(|host| seen.insert(*host))
                     .collect()
             }
-            (None, Some(role)) => hosts_by_role(stack, role),
-            (None, None) => Vec::new(),
+            (None, []) => Vec::new(),
+            (None, roles) => hosts_by_roles(stack, roles),
         };
         if hosts.is_empty() {
-            let (message, help) = match &recipe.role {
+            let (message, help) = match recipe.roles.first() {
                 Some(role) if component.hosts.is_none() => (
                     format!("no host has the role `{role}`, so `{name}` has nowhere to run"),
                     format!(
@@ -95,12 +98,17 @@ pub(super) fn choose(stack: &Stack, catalog: &Catalog, problems: &mut AllProblem
     chosen
 }
 
-pub(super) fn hosts_by_role(stack: &Stack, role: &str) -> Vec<HostId> {
-    (0..)
-        .zip(&stack.hosts)
-        .filter(|(_, host)| role == "*" || host.roles.iter().any(|own| own == role))
-        .map(|(id, _)| HostId(id))
+/// Returns the hosts that have one of the roles, in the order of the stack.
+pub(super) fn hosts_by_roles(stack: &Stack, roles: &[String]) -> Vec<HostId> {
+    (0..u32::try_from(stack.hosts.len()).unwrap_or(u32::MAX))
+        .map(HostId)
+        .filter(|id| roles.iter().any(|role| has_role(stack, *id, role)))
         .collect()
+}
+
+/// Returns whether a host has the role; every host has `*`.
+pub(super) fn has_role(stack: &Stack, host: HostId, role: &str) -> bool {
+    role == "*" || stack.host(host).roles.iter().any(|own| own == role)
 }
 
 /// Makes `components` of the template language.
@@ -229,6 +237,7 @@ fn artifact(
     )?;
     let mut urls = Vec::new();
     let mut digests = Vec::new();
+    let mut checksums = Vec::new();
     for arch in ARCHITECTURES {
         urls.push((
             Jinja::from(arch),
@@ -237,15 +246,15 @@ fn artifact(
         if let Some(digest) = artifact.sha256.get(&format!("{version}/{arch}")) {
             digests.push((Jinja::from(arch), Jinja::from(digest.as_str())));
         }
+        if let Some(template) = &artifact.checksums {
+            let url = over("checksums", template, &version, arch)?;
+            checksums.push((Jinja::from(arch), url));
+        }
     }
-    let checksums = match &artifact.checksums {
-        Some(template) => over("checksums", template, &version, "")?,
-        None => Jinja::from(""),
-    };
     Ok(table([
         ("version", version),
         ("url", Jinja::from_pairs(urls)),
         ("sha256", Jinja::from_pairs(digests)),
-        ("checksums", checksums),
+        ("checksums", Jinja::from_pairs(checksums)),
     ]))
 }
