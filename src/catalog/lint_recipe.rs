@@ -22,6 +22,7 @@ const VARIABLES: &[&str] = &[
     "others",
     "components",
     "artifacts",
+    "versions",
     "item",
     "steps",
     "file",

@@ -25,8 +25,10 @@ mod template_text;
 mod units;
 mod value;
 mod version;
+mod versions;
 mod written;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -47,6 +49,7 @@ pub use template::{Purpose, TemplateError, evaluate, evaluate_for, evaluate_over
 pub use units::{parse_duration, parse_size};
 pub use value::{Value, Values};
 pub use version::Version;
+pub use versions::{Known, Tested};
 pub use written::Written;
 
 /// All tasks and recipes there are.
@@ -56,4 +59,6 @@ pub struct Catalog {
     pub tasks: IndexMap<String, Arc<Task>>,
     /// By component name.
     pub recipes: IndexMap<String, Arc<Recipe>>,
+    /// The table of versions, by component name.
+    pub versions: BTreeMap<String, Arc<Known>>,
 }

@@ -33,6 +33,7 @@ pub(super) fn parse_recipe(
         summary: root.required_text("summary"),
         needs: root.texts("needs"),
         roles: root.text_or_texts("role"),
+        hostless: root.bool("hostless").unwrap_or(false),
         section: root.text("section").map(|(_, text)| text),
         always: root.bool("always").unwrap_or(false),
         health: root.texts("health"),
@@ -70,6 +71,11 @@ pub(super) fn parse_recipe(
         }
     }
     root.finish();
+    recipe.hostless |= recipe.roles.is_empty()
+        && recipe
+            .steps
+            .values()
+            .all(|step| matches!(step.on, OnTarget::Role(_) | OnTarget::Service(_)));
     recipe.written = Arc::new(written);
     sink.into_problems().into_result(recipe)
 }

@@ -21,7 +21,10 @@ pub struct Recipe {
     /// Roles whose hosts it runs on when the config names no hosts (one of them will do); `*` is every host. The first
     /// is that of the hosts that lead.
     pub roles: Vec<String>,
-    /// Top-level config section merged under the component's settings (`observability.prometheus`).
+    /// Whether it may do without hosts: it says so, or has no role and no step on hosts of its own.
+    pub hostless: bool,
+    /// Top-level config section merged under the component's settings (`observability.prometheus`). A stack that has the
+    /// section has the component.
     pub section: Option<String>,
     /// Whether every stack has it without naming it (`base`).
     pub always: bool,

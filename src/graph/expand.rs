@@ -84,7 +84,7 @@ pub(super) fn expand_all(
     let parts: Vec<Part> = chosen
         .into_iter()
         .zip(settings)
-        .map(|(chosen, settings)| part(stack, chosen, &settings, &shared, &mut problems))
+        .map(|(chosen, settings)| part(stack, catalog, chosen, &settings, &shared, &mut problems))
         .collect();
     let expansion = Expansion {
         stack,

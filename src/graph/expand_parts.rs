@@ -59,43 +59,74 @@ pub(super) fn choose(stack: &Stack, catalog: &Catalog, problems: &mut AllProblem
             );
             continue;
         };
-        let hosts = match (&component.hosts, recipe.roles.as_slice()) {
-            (Some(hosts), _) => {
-                let mut seen = HashSet::new();
-                hosts
-                    .iter()
-                    .copied()
-                    .filter(|host| seen.insert(*host))
-                    .collect()
-            }
-            (None, []) => Vec::new(),
-            (None, roles) => hosts_by_roles(stack, roles),
-        };
-        if hosts.is_empty() {
-            let (message, help) = match recipe.roles.first() {
-                Some(role) if component.hosts.is_none() => (
-                    format!("no host has the role `{role}`, so `{name}` has nowhere to run"),
-                    format!(
-                        "give a host the role `{role}`, or name hosts under `components.{name}.hosts`"
-                    ),
-                ),
-                _ => (
-                    format!("`{name}` has no hosts"),
-                    format!("name them under `components.{name}.hosts`"),
-                ),
-            };
-            problems.push(
+        match hosts_of(stack, recipe, component.hosts.as_deref()) {
+            Ok(hosts) => chosen.push(Chosen {
+                recipe: recipe.clone(),
+                hosts,
+            }),
+            Err((message, help)) => problems.push(
                 &stack.source,
                 Problem::at(component.span, message).help(help),
-            );
+            ),
+        }
+    }
+    // Who says how long logs are kept wants logs.
+    for recipe in catalog.recipes.values() {
+        let section = recipe
+            .section
+            .as_deref()
+            .and_then(|path| stack.section(path));
+        let Some(node) = section else { continue };
+        if chosen
+            .iter()
+            .any(|chosen| chosen.recipe.name == recipe.name)
+            || stack.components.contains_key(&recipe.name)
+        {
             continue;
         }
-        chosen.push(Chosen {
-            recipe: recipe.clone(),
-            hosts,
-        });
+        match hosts_of(stack, recipe, None) {
+            Ok(hosts) => chosen.push(Chosen {
+                recipe: recipe.clone(),
+                hosts,
+            }),
+            Err((message, help)) => {
+                problems.push(&stack.source, Problem::at(node.span, message).help(help));
+            }
+        }
     }
     chosen
+}
+
+/// Returns the hosts of a component: those that the config names, else those with the recipe's role. The error is a
+/// message and what to do.
+fn hosts_of(
+    stack: &Stack,
+    recipe: &Recipe,
+    named: Option<&[HostId]>,
+) -> Result<Vec<HostId>, (String, String)> {
+    let name = &recipe.name;
+    let hosts: Vec<HostId> = match (named, recipe.roles.as_slice()) {
+        (Some(hosts), _) => {
+            let mut seen = HashSet::new();
+            let hosts = hosts.iter().copied();
+            hosts.filter(|host| seen.insert(*host)).collect()
+        }
+        (None, []) => Vec::new(),
+        (None, roles) => hosts_by_roles(stack, roles),
+    };
+    if !hosts.is_empty() || recipe.hostless {
+        return Ok(hosts);
+    }
+    Err(match recipe.roles.first() {
+        Some(role) if named.is_none() => (
+            format!("no host has the role `{role}`, so `{name}` has nowhere to run"),
+            format!("give a host the role `{role}`, or name hosts under `components.{name}.hosts`"),
+        ),
+        _ => (
+            format!("`{name}` has no hosts"),
+            format!("name them under `components.{name}.hosts`"),
+        ),
+    })
 }
 
 /// Returns the hosts that have one of the roles, in the order of the stack.
@@ -144,6 +175,7 @@ fn settings_table(settings: &Settings, purpose: Purpose) -> Jinja {
 
 pub(super) fn part(
     stack: &Stack,
+    catalog: &Catalog,
     chosen: Chosen,
     settings: &Settings,
     shared: &Arc<Shared>,
@@ -183,6 +215,12 @@ pub(super) fn part(
             .map(|(at, id)| (*id, at))
             .collect(),
         artifacts: Jinja::from_pairs(artifacts),
+        versions: catalog
+            .versions
+            .get(&chosen.recipe.name)
+            .map_or(Jinja::UNDEFINED, |known| {
+                setting(&known.values, Purpose::Value)
+            }),
         recipe: chosen.recipe,
     };
     Part {
