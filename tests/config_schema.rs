@@ -23,7 +23,7 @@ fn component_schemas() -> Vec<ComponentSchema> {
     let schema = |name: &str, section: Option<&str>, settings: Json| ComponentSchema {
         name: name.to_owned(),
         doc: format!("About {name}"),
-        role: None,
+        roles: Vec::new(),
         always: name == "prometheus",
         section: section.map(str::to_owned),
         settings,

@@ -73,3 +73,23 @@ pub(super) fn to_json(value: &Value) -> serde_json::Value {
             .collect(),
     }
 }
+
+/// Returns JSON as templates see it.
+pub(super) fn json_to_jinja(value: serde_json::Value) -> Jinja {
+    use serde_json::Value as Json;
+    match value {
+        Json::Null => Jinja::from(()),
+        Json::Bool(b) => Jinja::from(b),
+        Json::Number(number) => match number.as_i64() {
+            Some(whole) => Jinja::from(whole),
+            None => Jinja::from(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Json::String(text) => Jinja::from(text),
+        Json::Array(items) => items.into_iter().map(json_to_jinja).collect(),
+        Json::Object(entries) => Jinja::from_pairs(
+            entries
+                .into_iter()
+                .map(|(key, value)| (Jinja::from(key), json_to_jinja(value))),
+        ),
+    }
+}

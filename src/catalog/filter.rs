@@ -3,11 +3,11 @@
 use std::sync::LazyLock;
 
 use base64::Engine as _;
-use minijinja::value::{Kwargs, Rest, ValueOrKwargs};
+use minijinja::value::{Kwargs, Rest, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value as Jinja};
 use sha2::{Digest as _, Sha256};
 
-use super::convert::{from_jinja, to_json};
+use super::convert::{from_jinja, json_to_jinja, to_json};
 use super::placeholder::holds_placeholder;
 use super::units::{parse_duration, parse_size};
 use super::version::Version;
@@ -18,6 +18,8 @@ pub const FILTERS: &[&str] = &[
     "basename",
     "bytes",
     "dirname",
+    "fromyaml",
+    "merge",
     "quote_hcl",
     "seconds",
     "sha256",
@@ -112,6 +114,16 @@ pub(super) fn register(environment: &mut Environment<'static>) {
         serde_yaml::to_string(&json_of("toyaml", &value)?)
             .map_err(|e| wrong(format!("toyaml: {e}")))
     });
+    // A value to come may stand in the text: it stays where it is, within one scalar.
+    environment.add_filter("fromyaml", |value: Jinja| {
+        let text = value
+            .as_str()
+            .ok_or_else(|| wrong(format!("fromyaml takes text, not {}", value.kind())))?;
+        let parsed: serde_json::Value =
+            serde_yaml::from_str(text).map_err(|e| wrong(format!("fromyaml: {e}")))?;
+        Ok(json_to_jinja(parsed))
+    });
+    environment.add_filter("merge", |base: Jinja, over: Jinja| merged(&base, &over));
     version_filter(environment, "version_eq", std::cmp::Ordering::is_eq);
     version_filter(environment, "version_ge", std::cmp::Ordering::is_ge);
     version_filter(environment, "version_gt", std::cmp::Ordering::is_gt);
@@ -182,6 +194,30 @@ fn version_filter(
     environment.add_test(name, compare);
 }
 
+/// Puts `over` over `base`: tables are merged key by key, whatever else is replaced.
+fn merged(base: &Jinja, over: &Jinja) -> Result<Jinja, Error> {
+    if base.kind() != ValueKind::Map || over.kind() != ValueKind::Map {
+        return Ok(over.clone());
+    }
+    let mut pairs = Vec::new();
+    for key in base.try_iter()? {
+        let mine = base.get_item(&key)?;
+        let theirs = over.get_item(&key)?;
+        let value = match theirs.is_undefined() {
+            true => mine,
+            false => merged(&mine, &theirs)?,
+        };
+        pairs.push((key, value));
+    }
+    for key in over.try_iter()? {
+        if base.get_item(&key)?.is_undefined() {
+            let value = over.get_item(&key)?;
+            pairs.push((key, value));
+        }
+    }
+    Ok(Jinja::from_pairs(pairs))
+}
+
 fn number(
     name: &str,
     value: &Jinja,
@@ -227,6 +263,22 @@ fn wrong(message: String) -> Error {
 mod tests {
     use super::super::template::evaluate_over;
     use super::super::{Template, Value, Values};
+
+    #[test]
+    fn yaml_is_read_and_merged_key_by_key() {
+        let inputs = Values::from_iter([(
+            "text".to_owned(),
+            Value::Text("a: { b: 1, c: [1, 2] }\nd: x\n".to_owned()),
+        )]);
+        let template =
+            "{{ text | fromyaml | merge({'a': {'c': [], 'e': none}, 'f': true}) | tojson }}";
+        let (value, _) = evaluate_over(&Template(template.to_owned()), &inputs, None).unwrap();
+        let want = r#"{"a":{"b":1,"c":[],"e":null},"d":"x","f":true}"#;
+        assert_eq!(value, Value::Text(want.to_owned()));
+        let broken = Values::from_iter([("text".to_owned(), Value::Text("a: [".to_owned()))]);
+        let said = evaluate_over(&Template(template.to_owned()), &broken, None).unwrap_err();
+        assert!(said.message.starts_with("fromyaml: "), "{said}");
+    }
 
     #[test]
     fn guarded_filters_take_keyword_arguments() {

@@ -7,7 +7,7 @@ use super::Catalog;
 use super::lint::FUNCTIONS;
 use super::parse_recipe::each_text;
 use super::problems::AllProblems;
-use super::recipe::{Recipe, RecipeStep};
+use super::recipe::{Recipe, RecipeStep, StackCheck};
 use super::rollout::Canary;
 use super::task::{Collector, Task, Template, ValueType};
 use super::template::mentions;
@@ -23,6 +23,7 @@ const VARIABLES: &[&str] = &[
     "others",
     "components",
     "artifacts",
+    "versions",
     "item",
     "steps",
     "file",
@@ -52,6 +53,9 @@ pub(super) fn lint_recipe(catalog: &Catalog, recipe: &Recipe, problems: &mut All
             "a step can't be called `all`: that is the whole component".to_owned(),
             None,
         );
+    }
+    for (name, check) in &recipe.checks {
+        linter.check(name, check);
     }
     linter.unused(catalog);
 }
@@ -136,8 +140,36 @@ impl Linter<'_> {
         }
     }
 
+    /// A check is about the stack as a whole: it sees no host, and nothing that only a run finds out.
+    fn check(&mut self, name: &str, check: &StackCheck) {
+        const SEEN: &[&str] = &["settings", "stack", "hosts", "components"];
+        let say = if check.refuse { "refuse" } else { "warn" };
+        let texts = [
+            ("when", Some(&check.when)),
+            (say, Some(&check.say)),
+            ("help", check.help.as_ref()),
+        ];
+        for (key, template) in texts {
+            if let Some(template) = template {
+                self.mentioned(&["checks", name, key], &template.0, SEEN);
+            }
+        }
+        if let Some(setting) = &check.setting
+            && !self.recipe.settings.contains_key(setting)
+        {
+            let help = suggest_help(setting, self.recipe.settings.keys().map(String::as_str));
+            let message = format!("the recipe has no setting `{setting}`");
+            self.say(&["checks", name, "setting"], message, help);
+        }
+    }
+
     fn variables(&mut self, path: &[&str], text: &str) {
-        let known = || VARIABLES.iter().chain(FUNCTIONS).copied();
+        self.mentioned(path, text, VARIABLES);
+    }
+
+    /// Looks at what a template mentions; `seen` are the variables that it can.
+    fn mentioned(&mut self, path: &[&str], text: &str, seen: &[&'static str]) {
+        let known = || seen.iter().chain(FUNCTIONS).copied();
         for mention in mentions(&Template(text.to_owned())).unwrap_or_default() {
             let mut parts = mention.split('.');
             let name = parts.next().unwrap_or_default();
@@ -181,6 +213,9 @@ impl Linter<'_> {
             }
         }
         let steps = text.clone();
+        for check in recipe.checks.values() {
+            text.extend([check.when.0.as_str(), "\n", check.say.0.as_str(), "\n"]);
+        }
         recipe
             .files
             .values()

@@ -9,6 +9,7 @@ use super::Catalog;
 use super::parse_recipe::parse_recipe;
 use super::parse_task::parse_task;
 use super::problems::AllProblems;
+use super::versions::{give, parse_versions};
 use crate::config::Source;
 
 static TASKS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/tasks");
@@ -21,6 +22,8 @@ pub struct Files {
     pub tasks: BTreeMap<String, Source>,
     /// Recipes by component name.
     pub recipes: BTreeMap<String, RecipeSource>,
+    /// Tables of versions; a later one's component takes the place of an earlier one's as a whole.
+    pub versions: Vec<Source>,
 }
 
 /// One recipe's folder.
@@ -46,14 +49,16 @@ impl Files {
     }
 
     /// Adds one file by its path within a catalog: `tasks/file.toml`, `recipes/openbao/recipe.toml`,
-    /// `recipes/openbao/openbao.hcl`. Others are left out. `prefix` goes before the path where the file is named to
+    /// `recipes/openbao/openbao.hcl`, `recipes/versions.toml`. Others are left out. `prefix` goes before the path where the file is named to
     /// people.
     pub fn add(&mut self, prefix: &str, path: &str, text: &str) {
         let source = || Source {
             name: format!("{prefix}{path}"),
             text: text.to_owned(),
         };
-        if let Some(name) = path
+        if path == "recipes/versions.toml" {
+            self.versions.push(source());
+        } else if let Some(name) = path
             .strip_prefix("tasks/")
             .and_then(|file| file.strip_suffix(".toml"))
         {
@@ -80,11 +85,12 @@ impl Files {
         }
     }
 
-    /// Puts `other` over these: a task or a recipe of the same name is replaced as a whole.
+    /// Puts `other` over these: a task, a recipe or a component of the table of versions is replaced as a whole.
     #[must_use]
     pub fn overlaid(mut self, other: Self) -> Self {
         self.tasks.extend(other.tasks);
         self.recipes.extend(other.recipes);
+        self.versions.extend(other.versions);
         self
     }
 }
@@ -120,9 +126,20 @@ impl Catalog {
                 Err(problems) => error.extend(problems),
             }
         }
+        for source in &files.versions {
+            match parse_versions(Arc::new(source.clone())) {
+                Ok(versions) => catalog.versions.extend(versions),
+                Err(problems) => error.extend(problems),
+            }
+        }
         for (name, source) in &files.recipes {
             match parse_recipe(name, Arc::new(source.recipe.clone()), source.files.clone()) {
-                Ok(recipe) => _ = catalog.recipes.insert(name.clone(), Arc::new(recipe)),
+                Ok(mut recipe) => {
+                    if let Some(known) = catalog.versions.get(name) {
+                        give(&mut recipe, known, &mut error);
+                    }
+                    catalog.recipes.insert(name.clone(), Arc::new(recipe));
+                }
                 Err(problems) => error.extend(problems),
             }
         }

@@ -26,8 +26,10 @@ mod template_text;
 mod units;
 mod value;
 mod version;
+mod versions;
 mod written;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -38,7 +40,7 @@ pub use load::{Files, RecipeSource};
 pub use parse_recipe::each_text;
 pub use placeholder::{Piece, Placeholder, split as split_placeholders};
 pub use problems::AllProblems;
-pub use recipe::{Artifact, OnTarget, Recipe, RecipeStep, SettingSpec};
+pub use recipe::{Artifact, OnTarget, Provided, Recipe, RecipeStep, SettingSpec, StackCheck};
 pub use rollout::{Canary, GATE_TIMEOUT, Rollout, Share, resolve_rollout, with_health};
 pub use schema::settings_schema;
 pub use settings::{Settings, resolve_settings};
@@ -49,6 +51,7 @@ pub use template::{Purpose, TemplateError, evaluate, evaluate_for, evaluate_over
 pub use units::{parse_duration, parse_size};
 pub use value::{Value, Values};
 pub use version::Version;
+pub use versions::{Known, Tested};
 pub use written::Written;
 
 /// All tasks and recipes there are.
@@ -58,4 +61,6 @@ pub struct Catalog {
     pub tasks: IndexMap<String, Arc<Task>>,
     /// By component name.
     pub recipes: IndexMap<String, Arc<Recipe>>,
+    /// The table of versions, by component name.
+    pub versions: BTreeMap<String, Arc<Known>>,
 }

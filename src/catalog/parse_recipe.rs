@@ -6,7 +6,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::parse_task::{NAMES, checked, is_name, is_variable, kind, list_expression};
-use super::recipe::{Artifact, OnTarget, Recipe, RecipeStep, SettingSpec};
+use super::recipe::{Artifact, OnTarget, Provided, Recipe, RecipeStep, SettingSpec, StackCheck};
 use super::rollout::rollout;
 use super::table::{START, Sink, Table, count_of, template_at};
 use super::task::Template;
@@ -33,11 +33,12 @@ pub(super) fn parse_recipe(
         name: name.to_owned(),
         summary: root.required_text("summary"),
         needs: root.texts("needs"),
-        role: root.text("role").map(|(_, text)| text),
+        roles: root.text_or_texts("role"),
+        hostless: root.bool("hostless").unwrap_or(false),
         section: root.text("section").map(|(_, text)| text),
         always: root.bool("always").unwrap_or(false),
         health: root.texts("health"),
-        provides: root.texts("provides"),
+        provides: provides(&sink, root.take("provides")),
         rollout: root.table("rollout").map(rollout),
         settings: settings(&sink, root.named("settings")),
         files,
@@ -64,7 +65,19 @@ pub(super) fn parse_recipe(
             recipe.steps.insert(name, step(table));
         }
     }
+    for (name, (span, node)) in root.named("checks") {
+        check_name(&sink, "check", &name, span);
+        if let Some(check) = Table::of(&sink, format!("check `{name}`"), span, node).and_then(check)
+        {
+            recipe.checks.insert(name, check);
+        }
+    }
     root.finish();
+    recipe.hostless |= recipe.roles.is_empty()
+        && recipe
+            .steps
+            .values()
+            .all(|step| matches!(step.on, OnTarget::Role(_) | OnTarget::Service(_)));
     recipe.written = Arc::new(written);
     sink.into_problems().into_result(recipe)
 }
@@ -179,6 +192,65 @@ fn artifact(sink: &Sink, name: &str, span: Span, node: Node) -> Option<Artifact>
     })
 }
 
+/// Reads services: names, or `{ service, role }`.
+fn provides(sink: &Sink, taken: Option<(Span, Node)>) -> Vec<Provided> {
+    let Some((_, node)) = taken else {
+        return Vec::new();
+    };
+    let Setting::List(items) = node.value else {
+        sink.push(Problem::at(
+            node.span,
+            "`provides` must be a list of services: names, or `{ service = \"…\", role = \"…\" }`",
+        ));
+        return Vec::new();
+    };
+    items
+        .into_iter()
+        .filter_map(|item| match item.value {
+            Setting::Text(service) => Some(Provided {
+                service,
+                role: None,
+            }),
+            _ => {
+                let span = item.span;
+                let mut table = Table::of(sink, "a service in `provides`", span, item)?;
+                let provided = Provided {
+                    service: table.required_text("service"),
+                    role: table.text("role").map(|(_, role)| role),
+                };
+                table.finish();
+                Some(provided)
+            }
+        })
+        .collect()
+}
+
+fn check(mut table: Table<'_>) -> Option<StackCheck> {
+    let when = table.template("when");
+    if when.is_none() {
+        table.missing("when");
+    }
+    let (refuse, warn) = (table.template("refuse"), table.template("warn"));
+    let help = table.template("help");
+    let setting = table.text("setting").map(|(_, setting)| setting);
+    let (say, refuse) = match (refuse, warn) {
+        (Some(say), None) => (Some(say), true),
+        (None, Some(say)) => (Some(say), false),
+        _ => {
+            table.wants("either `refuse` or `warn`, the words to say");
+            (None, false)
+        }
+    };
+    table.finish();
+    Some(StackCheck {
+        when: when?,
+        say: say?,
+        help,
+        refuse,
+        setting,
+    })
+}
+
 fn step(mut table: Table<'_>) -> RecipeStep {
     let sink = table.sink();
     let step = RecipeStep {
@@ -206,6 +278,7 @@ fn step(mut table: Table<'_>) -> RecipeStep {
         when: table.template("when"),
         for_each: for_each(&mut table),
         pool: table.text("pool").map(|(_, text)| text),
+        lead: table.bool("lead").unwrap_or(false),
     };
     table.finish();
     step
@@ -214,13 +287,25 @@ fn step(mut table: Table<'_>) -> RecipeStep {
 fn on(sink: &Sink, span: Span, text: &str) -> OnTarget {
     match text.split_once(':') {
         None if text == "hosts" => OnTarget::Hosts,
-        None if text == "group" => OnTarget::Group,
+        None if text == "group" => OnTarget::Group(None),
+        Some(("hosts", role)) if !role.is_empty() => OnTarget::HostsOf(role.to_owned()),
+        Some(("group", role)) if !role.is_empty() => OnTarget::Group(Some(role.to_owned())),
         Some(("role", role)) if !role.is_empty() => OnTarget::Role(role.to_owned()),
         Some(("service", name)) if !name.is_empty() => OnTarget::Service(name.to_owned()),
         _ => {
             sink.push(
                 Problem::at(span, format!("a step can't run on `{text}`")).maybe_help(
-                    suggest_help(text, ["hosts", "group", "role:<name>", "service:<name>"]),
+                    suggest_help(
+                        text,
+                        [
+                            "hosts",
+                            "group",
+                            "hosts:<role>",
+                            "group:<role>",
+                            "role:<name>",
+                            "service:<name>",
+                        ],
+                    ),
                 ),
             );
             OnTarget::Hosts

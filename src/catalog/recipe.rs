@@ -19,9 +19,13 @@ pub struct Recipe {
     pub summary: String,
     /// Components that this one needs as a whole before its first step (rare; prefer a step's `needs`).
     pub needs: Vec<String>,
-    /// Role whose hosts it runs on when the config names no hosts; `*` is every host.
-    pub role: Option<String>,
-    /// Top-level config section merged under the component's settings (`observability.prometheus`).
+    /// Roles whose hosts it runs on when the config names no hosts (one of them will do); `*` is every host. The first
+    /// is that of the hosts that lead.
+    pub roles: Vec<String>,
+    /// Whether it may do without hosts: it says so, or has no role and no step on hosts of its own.
+    pub hostless: bool,
+    /// Top-level config section merged under the component's settings (`observability.prometheus`). A stack that has the
+    /// section has the component.
     pub section: Option<String>,
     /// Whether every stack has it without naming it (`base`).
     pub always: bool,
@@ -34,7 +38,9 @@ pub struct Recipe {
     /// Steps by name, in the order written (which orders nothing).
     pub steps: IndexMap<String, RecipeStep>,
     /// Services (`service:<name>`) that the component's hosts provide, for its own steps and those of others.
-    pub provides: Vec<String>,
+    pub provides: Vec<Provided>,
+    /// What must or should hold of the stack's settings and hosts.
+    pub checks: IndexMap<String, StackCheck>,
     /// Steps whose being satisfied means that the component is healthy.
     pub health: Vec<String>,
     /// How it moves over its hosts; without one, over all at once.
@@ -43,6 +49,30 @@ pub struct Recipe {
     pub files: BTreeMap<String, String>,
     /// The file it was read from, for errors that point into it.
     pub written: Arc<Written>,
+}
+
+/// A service that a component provides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provided {
+    /// Its name, as in `service:<name>`.
+    pub service: String,
+    /// Only those of the component's hosts that have this role provide it; `None`: all do.
+    pub role: Option<String>,
+}
+
+/// A condition on a stack's settings and hosts that types can't say.
+#[derive(Debug, Clone)]
+pub struct StackCheck {
+    /// The words are said if it evaluates to true.
+    pub when: Template,
+    /// What is wrong: a template over `settings`, `stack`, `hosts` and `components`.
+    pub say: Template,
+    /// What to do about it.
+    pub help: Option<Template>,
+    /// Whether it is refused, or only warned of.
+    pub refuse: bool,
+    /// The setting that it is about, for the place in the config.
+    pub setting: Option<String>,
 }
 
 /// One setting of a component.
@@ -97,6 +127,8 @@ pub struct RecipeStep {
     pub for_each: Option<Template>,
     /// Name of a pool of this recipe (or `component:pool`).
     pub pool: Option<String>,
+    /// The step on the first of its hosts comes before those on the others.
+    pub lead: bool,
 }
 
 /// Where a recipe's step runs.
@@ -105,10 +137,13 @@ pub enum OnTarget {
     /// Once on each host of the component.
     #[default]
     Hosts,
-    /// Once on each host that has the role.
+    /// Once on each host of the component that has the role.
+    HostsOf(String),
+    /// Once on each host of the stack that has the role.
     Role(String),
-    /// Once, over all hosts of the component together: its probe asks each, its apply decides where to act.
-    Group,
+    /// Once, over all hosts of the component together (or those that have the role): its probe asks each, its apply
+    /// decides where to act.
+    Group(Option<String>),
     /// Once, on an API that a component's hosts provide (`bao`).
     Service(String),
 }

@@ -198,7 +198,10 @@ impl Resolver<'_> {
         node: &Node,
     ) -> Result<Value, Box<Problem>> {
         if let Setting::Text(text) = &node.value
-            && let Some(reason) = spec.refuse.get(text)
+            && let Some(reason) = spec.refuse.get(match spec.kind {
+                ValueType::Version => text.strip_prefix('v').unwrap_or(text),
+                _ => text,
+            })
         {
             let message = format!("`{name}` can't be `{text}`: {reason}");
             return Err(Problem::at(node.span, message).into());

@@ -94,6 +94,14 @@ impl<'a> Table<'a> {
         ));
     }
 
+    /// Says that something else is wanted of the table.
+    pub fn wants(&self, wanted: &str) {
+        self.sink.push(Problem::at(
+            self.span,
+            format!("{} wants {wanted}", self.what),
+        ));
+    }
+
     pub fn text(&mut self, key: &'static str) -> Option<(Span, String)> {
         let (_, node) = self.take(key)?;
         match node.value {
@@ -127,6 +135,14 @@ impl<'a> Table<'a> {
         parse_duration(&text)
             .map_err(|e| self.sink.push(Problem::at(span, e)))
             .ok()
+    }
+
+    /// Takes a text, or a list of them.
+    pub fn text_or_texts(&mut self, key: &'static str) -> Vec<String> {
+        match self.entries.get(key).map(|(_, node)| &node.value) {
+            Some(Setting::Text(_)) => self.text(key).map(|(_, text)| text).into_iter().collect(),
+            _ => self.texts(key),
+        }
     }
 
     pub fn texts(&mut self, key: &'static str) -> Vec<String> {

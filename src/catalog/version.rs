@@ -47,6 +47,12 @@ impl Version {
             build: pieces(build),
         })
     }
+
+    /// Returns whether it is a release of the series `series`: 1.34.2 is one of 1.34.
+    #[must_use]
+    pub fn within(&self, series: &Self) -> bool {
+        self.release.starts_with(&series.release)
+    }
 }
 
 impl PartialOrd for Version {

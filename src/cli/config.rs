@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use super::home::{Home, HomeError};
 use crate::catalog::{AllProblems, Catalog, settings_schema};
 use crate::config::{
-    self, ComponentSchema, NewConfig, NewHost, Problems, SCHEMA_FILE, Stack, Style, stem,
+    self, ComponentSchema, NewConfig, NewHost, Problem, Problems, SCHEMA_FILE, Stack, Style, stem,
 };
 
 /// Writes, checks and shows config files
@@ -91,6 +91,9 @@ struct InitArgs {
     interactive: bool,
 }
 
+/// Checks a stack beyond its config, and returns what there is to warn of.
+pub type Check<'a> = dyn Fn(&Arc<Stack>) -> Result<Vec<Problem>, AllProblems> + 'a;
+
 /// What the commands need from the rest of the command line.
 pub struct ConfigContext<'a> {
     /// The user's folder.
@@ -100,7 +103,7 @@ pub struct ConfigContext<'a> {
     /// What the recipes say of their settings.
     pub components: &'a [ComponentSchema],
     /// Checks beyond the config itself: components and settings that recipes know, cycles in the graph.
-    pub check: &'a dyn Fn(&Arc<Stack>) -> Result<(), AllProblems>,
+    pub check: &'a Check<'a>,
 }
 
 impl std::fmt::Debug for ConfigContext<'_> {
@@ -121,7 +124,7 @@ pub fn component_schemas(catalog: &Catalog) -> Vec<ComponentSchema> {
         .map(|recipe| ComponentSchema {
             name: recipe.name.clone(),
             doc: recipe.summary.clone(),
-            role: recipe.role.clone(),
+            roles: recipe.roles.clone(),
             always: recipe.always,
             section: recipe.section.clone(),
             settings: settings_schema(recipe),
@@ -252,15 +255,13 @@ impl InitArgs {
 fn validate(output: Output, context: &ConfigContext<'_>) -> Result<(), HomeError> {
     let checked = context.home.load(context.chosen).and_then(|stack| {
         let stack = Arc::new(stack);
-        (context.check)(&stack)?;
-        Ok(stack)
+        let mut list = config::literal_secrets(&stack);
+        list.extend((context.check)(&stack)?);
+        let source = stack.source.clone();
+        Ok((stack, Problems { source, list }))
     });
     match (checked, output) {
-        (Ok(stack), Output::Text) => {
-            let warnings = Problems {
-                source: stack.source.clone(),
-                list: config::literal_secrets(&stack),
-            };
+        (Ok((stack, warnings)), Output::Text) => {
             if !warnings.is_empty() {
                 let drawn = config::render_warnings(&warnings, style());
                 // Nobody is left to tell when standard error itself is gone.
@@ -274,15 +275,9 @@ fn validate(output: Output, context: &ConfigContext<'_>) -> Result<(), HomeError
                 counted(stack.components.len(), "component"),
             ))
         }
-        (Ok(stack), Output::Json) => {
-            let warnings = Problems {
-                source: stack.source.clone(),
-                list: config::literal_secrets(&stack),
-            };
-            print_json(
-                &json!({ "valid": true, "problems": [], "warnings": problems_json(&warnings) }),
-            )
-        }
+        (Ok((_, warnings)), Output::Json) => print_json(
+            &json!({ "valid": true, "problems": [], "warnings": problems_json(&warnings) }),
+        ),
         (Err(HomeError::Problems(problems)), Output::Json) => {
             let told: Vec<Json> = problems.files.iter().flat_map(problems_json).collect();
             print_json(&json!({ "valid": false, "problems": told, "warnings": [] }))?;

@@ -166,8 +166,9 @@ fn configure(args: config::ConfigArgs, global: &Global) -> CliResult {
     let catalog = session::load_catalog(&home)?;
     let components = config::component_schemas(&catalog);
     let check = |stack: &Arc<Stack>| {
-        expand(stack, &catalog)?;
-        session::rollouts(stack, &catalog).map(drop)
+        let graph = expand(stack, &catalog)?;
+        session::rollouts(stack, &catalog)?;
+        Ok(graph.warnings)
     };
     let context = config::ConfigContext {
         home: &home,

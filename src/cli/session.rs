@@ -2,6 +2,7 @@
 //! Connects to nothing.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write as _};
 use std::sync::Arc;
 
 use super::Global;
@@ -9,7 +10,7 @@ use super::config::style;
 use super::exit::{CliError, Ending};
 use super::home::{Home, HomeError};
 use crate::catalog::{AllProblems, Catalog, Rollout, resolve_rollout};
-use crate::config::{Node, Problems, Setting, Stack, render};
+use crate::config::{Node, Problems, Setting, Stack, render, render_warnings};
 use crate::graph::{Graph, SelectError, Selection, Selector, expand};
 
 /// Config, catalog and graph of one command.
@@ -59,6 +60,14 @@ impl Session {
         let catalog = load_catalog(&home)?;
         let graph = Arc::new(expand(&stack, &catalog)?);
         let rollouts = rollouts(&stack, &catalog)?;
+        if !graph.warnings.is_empty() {
+            let warnings = Problems {
+                source: stack.source.clone(),
+                list: graph.warnings.clone(),
+            };
+            // Nobody is left to tell when standard error itself is gone.
+            let _ = io::stderr().write_all(render_warnings(&warnings, style()).as_bytes());
+        }
         Ok(Self {
             home,
             stack,

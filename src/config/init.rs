@@ -107,7 +107,13 @@ fn hosts(text: &mut String, new: &NewConfig<'_>) {
     text.push_str("hosts:\n");
     let mut roles: Vec<&str> = Vec::new();
     for component in &new.components {
-        roles.extend(component.role.as_deref().filter(|role| *role != "*"));
+        roles.extend(
+            component
+                .roles
+                .first()
+                .map(String::as_str)
+                .filter(|role| *role != "*"),
+        );
     }
     roles.sort_unstable();
     roles.dedup();

@@ -13,7 +13,7 @@ pub struct ComponentSchema {
     /// One line for people.
     pub doc: String,
     /// Role whose hosts it runs on when none are named.
-    pub role: Option<String>,
+    pub roles: Vec<String>,
     /// Whether every stack has it without naming it.
     pub always: bool,
     /// Dotted path of the top-level section that is merged under its settings (`observability.prometheus`).

@@ -21,6 +21,15 @@ use crate::config::{HostId, Problem, Stack};
 /// Everything that is wrong with the stack's components, with places in the config, and with the recipes that they
 /// use, with places in those.
 pub fn expand(stack: &Arc<Stack>, catalog: &Catalog) -> Result<Graph, AllProblems> {
+    expand_all(stack, catalog, true)
+}
+
+/// As [`expand`]; whether `checked`, as a stack that is made up need not be one that recipes would not refuse.
+pub(super) fn expand_all(
+    stack: &Arc<Stack>,
+    catalog: &Catalog,
+    checked: bool,
+) -> Result<Graph, AllProblems> {
     let mut problems = AllProblems::default();
     let mut shared = Shared {
         stack: table([
@@ -28,6 +37,12 @@ pub fn expand(stack: &Arc<Stack>, catalog: &Catalog) -> Result<Graph, AllProblem
             (
                 "domain",
                 stack.domain.as_deref().map_or(Jinja::from(()), Jinja::from),
+            ),
+            (
+                "vip",
+                stack
+                    .vip
+                    .map_or(Jinja::from(()), |vip| Jinja::from(vip.to_string())),
             ),
         ]),
         hosts: stack.hosts.iter().map(host).collect(),
@@ -69,7 +84,7 @@ pub fn expand(stack: &Arc<Stack>, catalog: &Catalog) -> Result<Graph, AllProblem
     let parts: Vec<Part> = chosen
         .into_iter()
         .zip(settings)
-        .map(|(chosen, settings)| part(stack, chosen, &settings, &shared, &mut problems))
+        .map(|(chosen, settings)| part(stack, catalog, chosen, &settings, &shared, &mut problems))
         .collect();
     let expansion = Expansion {
         stack,
@@ -77,6 +92,10 @@ pub fn expand(stack: &Arc<Stack>, catalog: &Catalog) -> Result<Graph, AllProblem
         shared,
         parts,
     };
+    let found = expansion.checks(&mut problems);
+    if checked {
+        found.refused.into_result(())?;
+    }
     let mut blocks = Vec::with_capacity(block);
     for part in 0..expansion.parts.len() {
         expansion.blocks_of(part, &mut blocks, &mut problems);
@@ -91,6 +110,7 @@ pub fn expand(stack: &Arc<Stack>, catalog: &Catalog) -> Result<Graph, AllProblem
         steps: Vec::new(),
         holes: Vec::new(),
         pools,
+        warnings: found.warnings,
     };
     expansion.bind(&blocks, &mut graph, &mut problems);
     if problems.is_empty() {

@@ -8,7 +8,7 @@ use minijinja::Value as Jinja;
 use minijinja::value::ValueKind;
 
 use super::expand::Expansion;
-use super::expand_parts::{Part, hosts_by_role};
+use super::expand_parts::{Part, has_role, hosts_by_roles};
 use super::expand_scope::table;
 use super::{StepId, Target};
 use crate::catalog::{
@@ -98,14 +98,22 @@ impl Expansion<'_> {
             };
             let (target, on): (_, Vec<Option<HostId>>) = match &step.on {
                 OnTarget::Hosts => (None, hosts.iter().copied().map(Some).collect()),
+                OnTarget::HostsOf(role) => {
+                    (None, self.with_role(hosts, Some(role)).map(Some).collect())
+                }
                 OnTarget::Role(role) => (
                     None,
-                    hosts_by_role(self.stack, role)
+                    hosts_by_roles(self.stack, std::slice::from_ref(role))
                         .into_iter()
                         .map(Some)
                         .collect(),
                 ),
-                OnTarget::Group => (Some(Target::Group(hosts.clone())), vec![None]),
+                OnTarget::Group(role) => {
+                    let hosts: Arc<[HostId]> = self.with_role(hosts, role.as_deref()).collect();
+                    // A group of nobody has nothing to do, and nobody to do it.
+                    let on = if hosts.is_empty() { vec![] } else { vec![None] };
+                    (Some(Target::Group(hosts)), on)
+                }
                 OnTarget::Service(service) => (Some(self.service(part, service)), vec![None]),
             };
             let mut block = Block {
@@ -122,23 +130,34 @@ impl Expansion<'_> {
         }
     }
 
-    /// Returns the target of a step on a service: the hosts of the component that provides it, else its own.
+    /// Returns those of the hosts that have the role; all if none is asked for.
+    fn with_role<'s>(
+        &'s self,
+        hosts: &'s [HostId],
+        role: Option<&'s str>,
+    ) -> impl Iterator<Item = HostId> + use<'s> {
+        hosts
+            .iter()
+            .copied()
+            .filter(move |host| role.is_none_or(|role| has_role(self.stack, *host, role)))
+    }
+
+    /// Returns the target of a step on a service: those hosts of the component that provide it, else its own.
     fn service(&self, part: usize, service: &str) -> Target {
-        let provides = |other: &&Part| {
-            other
-                .base
-                .recipe
-                .provides
-                .iter()
-                .any(|provided| provided == service)
+        let provides = |other: &Part| {
+            let mut provided = other.base.recipe.provides.iter();
+            provided
+                .find(|provided| provided.service == service)
+                .map(|provided| {
+                    self.with_role(&other.hosts, provided.role.as_deref())
+                        .collect()
+                })
         };
         let own = &self.parts[part];
-        let provider = if provides(&own) {
-            own
-        } else {
-            self.parts.iter().find(provides).unwrap_or(own)
-        };
-        Target::Service(service.into(), provider.hosts.clone())
+        let hosts = provides(own)
+            .or_else(|| self.parts.iter().find_map(provides))
+            .unwrap_or_else(|| own.hosts.clone());
+        Target::Service(service.into(), hosts)
     }
 
     /// Finds on which hosts, and for which items, the step is to be done.

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::ops::Range;
 use std::sync::Arc;
 
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -40,12 +41,16 @@ impl Expansion<'_> {
         let mut gathers = HashMap::new();
         for block in blocks {
             let needs = self.needs(block, &by_label, problems);
+            let first = self.first_of(block);
             for index in 0..block.instances.len() {
                 let mut found = Vec::new();
                 let mut watch = Vec::new();
                 for need in &needs {
                     let list = if need.watch { &mut watch } else { &mut found };
                     self.edges(graph, blocks, block, index, *need, &mut gathers, list);
+                }
+                if !first.contains(&index) {
+                    found.extend(first.clone().map(|at| block.id(at)));
                 }
                 let step = &mut graph.steps[block.id(index).0 as usize];
                 step.watch.extend(watch.iter().copied());
@@ -59,6 +64,15 @@ impl Expansion<'_> {
             && let Some(cycle) = cycle(graph)
         {
             self.report_cycle(blocks, graph, &cycle, problems);
+        }
+    }
+
+    /// Returns the steps that come before those on the other hosts, of a step that leads on its first host.
+    fn first_of(&self, block: &Block) -> Range<usize> {
+        let lead = self.parts[block.part].base.recipe.steps[&*block.name].lead;
+        match block.instances.first().and_then(|first| first.host) {
+            Some(host) if lead => block.on(host),
+            _ => 0..0,
         }
     }
 

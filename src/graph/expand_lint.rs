@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::expand;
+use super::expand::expand_all;
 use crate::catalog::{AllProblems, Catalog, OnTarget, SettingSpec, ValueType};
 use crate::config::{Component, Host, HostId, Node, Setting, Source, Span, Stack};
 
@@ -18,7 +18,7 @@ pub fn expand_made_up(catalog: &Catalog) -> Result<(), AllProblems> {
     let mut problems = AllProblems::default();
     for (component, setting, value) in variations(catalog) {
         let stack = Arc::new(made_up(catalog, component, setting, &value));
-        if let Err(found) = expand(&stack, catalog) {
+        if let Err(found) = expand_all(&stack, catalog, false) {
             found
                 .files
                 .into_iter()
@@ -59,9 +59,11 @@ fn variations(catalog: &Catalog) -> Vec<(&str, &str, Setting)> {
 fn made_up(catalog: &Catalog, component: &str, setting: &str, value: &Setting) -> Stack {
     let mut roles = BTreeSet::new();
     for recipe in catalog.recipes.values() {
-        roles.extend(recipe.role.clone().filter(|role| role != "*"));
+        roles.extend(recipe.roles.iter().filter(|role| *role != "*").cloned());
         roles.extend(recipe.steps.values().filter_map(|step| match &step.on {
-            OnTarget::Role(role) => Some(role.clone()),
+            OnTarget::Role(role) | OnTarget::HostsOf(role) | OnTarget::Group(Some(role)) => {
+                Some(role.clone())
+            }
             _ => None,
         }));
     }
@@ -86,7 +88,7 @@ fn made_up(catalog: &Catalog, component: &str, setting: &str, value: &Setting) -
         }
         let component = Component {
             span: Span::default(),
-            hosts: recipe.role.is_none().then(|| vec![HostId(0), HostId(1)]),
+            hosts: recipe.roles.is_empty().then(|| vec![HostId(0), HostId(1)]),
             rollout: None,
             settings: node(Setting::Map(settings)),
         };

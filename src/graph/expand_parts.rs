@@ -36,7 +36,10 @@ pub(super) fn choose(stack: &Stack, catalog: &Catalog, problems: &mut AllProblem
         .values()
         .filter(|recipe| recipe.always && !stack.components.contains_key(&recipe.name));
     for recipe in unnamed {
-        let hosts = hosts_by_role(stack, recipe.role.as_deref().unwrap_or("*"));
+        let hosts = match recipe.roles.as_slice() {
+            [] => hosts_by_roles(stack, &["*".to_owned()]),
+            roles => hosts_by_roles(stack, roles),
+        };
         if !hosts.is_empty() {
             chosen.push(Chosen {
                 recipe: recipe.clone(),
@@ -56,51 +59,87 @@ pub(super) fn choose(stack: &Stack, catalog: &Catalog, problems: &mut AllProblem
             );
             continue;
         };
-        let hosts = match (&component.hosts, &recipe.role) {
-            (Some(hosts), _) => {
-                let mut seen = HashSet::new();
-                hosts
-                    .iter()
-                    .copied()
-                    .filter(|host| seen.insert(*host))
-                    .collect()
-            }
-            (None, Some(role)) => hosts_by_role(stack, role),
-            (None, None) => Vec::new(),
-        };
-        if hosts.is_empty() {
-            let (message, help) = match &recipe.role {
-                Some(role) if component.hosts.is_none() => (
-                    format!("no host has the role `{role}`, so `{name}` has nowhere to run"),
-                    format!(
-                        "give a host the role `{role}`, or name hosts under `components.{name}.hosts`"
-                    ),
-                ),
-                _ => (
-                    format!("`{name}` has no hosts"),
-                    format!("name them under `components.{name}.hosts`"),
-                ),
-            };
-            problems.push(
+        match hosts_of(stack, recipe, component.hosts.as_deref()) {
+            Ok(hosts) => chosen.push(Chosen {
+                recipe: recipe.clone(),
+                hosts,
+            }),
+            Err((message, help)) => problems.push(
                 &stack.source,
                 Problem::at(component.span, message).help(help),
-            );
+            ),
+        }
+    }
+    // Who says how long logs are kept wants logs.
+    for recipe in catalog.recipes.values() {
+        let section = recipe
+            .section
+            .as_deref()
+            .and_then(|path| stack.section(path));
+        let Some(node) = section else { continue };
+        if chosen
+            .iter()
+            .any(|chosen| chosen.recipe.name == recipe.name)
+            || stack.components.contains_key(&recipe.name)
+        {
             continue;
         }
-        chosen.push(Chosen {
-            recipe: recipe.clone(),
-            hosts,
-        });
+        match hosts_of(stack, recipe, None) {
+            Ok(hosts) => chosen.push(Chosen {
+                recipe: recipe.clone(),
+                hosts,
+            }),
+            Err((message, help)) => {
+                problems.push(&stack.source, Problem::at(node.span, message).help(help));
+            }
+        }
     }
     chosen
 }
 
-pub(super) fn hosts_by_role(stack: &Stack, role: &str) -> Vec<HostId> {
-    (0..)
-        .zip(&stack.hosts)
-        .filter(|(_, host)| role == "*" || host.roles.iter().any(|own| own == role))
-        .map(|(id, _)| HostId(id))
+/// Returns the hosts of a component: those that the config names, else those with the recipe's role. The error is a
+/// message and what to do.
+fn hosts_of(
+    stack: &Stack,
+    recipe: &Recipe,
+    named: Option<&[HostId]>,
+) -> Result<Vec<HostId>, (String, String)> {
+    let name = &recipe.name;
+    let hosts: Vec<HostId> = match (named, recipe.roles.as_slice()) {
+        (Some(hosts), _) => {
+            let mut seen = HashSet::new();
+            let hosts = hosts.iter().copied();
+            hosts.filter(|host| seen.insert(*host)).collect()
+        }
+        (None, []) => Vec::new(),
+        (None, roles) => hosts_by_roles(stack, roles),
+    };
+    if !hosts.is_empty() || recipe.hostless {
+        return Ok(hosts);
+    }
+    Err(match recipe.roles.first() {
+        Some(role) if named.is_none() => (
+            format!("no host has the role `{role}`, so `{name}` has nowhere to run"),
+            format!("give a host the role `{role}`, or name hosts under `components.{name}.hosts`"),
+        ),
+        _ => (
+            format!("`{name}` has no hosts"),
+            format!("name them under `components.{name}.hosts`"),
+        ),
+    })
+}
+
+/// Returns the hosts that have one of the roles, in the order of the stack.
+pub(super) fn hosts_by_roles(stack: &Stack, roles: &[String]) -> Vec<HostId> {
+    (0..u32::try_from(stack.hosts.len()).unwrap_or(u32::MAX))
+        .map(HostId)
+        .filter(|id| roles.iter().any(|role| has_role(stack, *id, role)))
         .collect()
+}
+
+/// Returns whether a host has the role; every host has `*`.
+pub(super) fn has_role(stack: &Stack, host: HostId, role: &str) -> bool {
+    role == "*" || stack.host(host).roles.iter().any(|own| own == role)
 }
 
 /// Makes `components` of the template language.
@@ -136,6 +175,7 @@ fn settings_table(settings: &Settings, purpose: Purpose) -> Jinja {
 
 pub(super) fn part(
     stack: &Stack,
+    catalog: &Catalog,
     chosen: Chosen,
     settings: &Settings,
     shared: &Arc<Shared>,
@@ -175,6 +215,12 @@ pub(super) fn part(
             .map(|(at, id)| (*id, at))
             .collect(),
         artifacts: Jinja::from_pairs(artifacts),
+        versions: catalog
+            .versions
+            .get(&chosen.recipe.name)
+            .map_or(Jinja::UNDEFINED, |known| {
+                setting(&known.values, Purpose::Value)
+            }),
         recipe: chosen.recipe,
     };
     Part {
@@ -229,6 +275,7 @@ fn artifact(
     )?;
     let mut urls = Vec::new();
     let mut digests = Vec::new();
+    let mut checksums = Vec::new();
     for arch in ARCHITECTURES {
         urls.push((
             Jinja::from(arch),
@@ -237,15 +284,15 @@ fn artifact(
         if let Some(digest) = artifact.sha256.get(&format!("{version}/{arch}")) {
             digests.push((Jinja::from(arch), Jinja::from(digest.as_str())));
         }
+        if let Some(template) = &artifact.checksums {
+            let url = over("checksums", template, &version, arch)?;
+            checksums.push((Jinja::from(arch), url));
+        }
     }
-    let checksums = match &artifact.checksums {
-        Some(template) => over("checksums", template, &version, "")?,
-        None => Jinja::from(""),
-    };
     Ok(table([
         ("version", version),
         ("url", Jinja::from_pairs(urls)),
         ("sha256", Jinja::from_pairs(digests)),
-        ("checksums", checksums),
+        ("checksums", Jinja::from_pairs(checksums)),
     ]))
 }

@@ -86,6 +86,8 @@ pub(super) struct Base {
     pub position: HashMap<HostId, usize>,
     /// `artifacts`.
     pub artifacts: Jinja,
+    /// `versions`.
+    pub versions: Jinja,
 }
 
 /// The variables of one evaluation.
@@ -115,6 +117,7 @@ impl Object for Scope {
             }),
             "components" => base.shared.components[self.purpose as usize].clone(),
             "artifacts" => base.artifacts.clone(),
+            "versions" => base.versions.clone(),
             "item" => self.item.clone()?,
             "steps" => Jinja::from_object(Steps(self.clone())),
             "file" | "file_raw" => Jinja::from_object(File {

@@ -46,7 +46,7 @@ action = "x.join"
     ),
 ];
 
-fn try_expand(recipes: &[(&str, &str)], stack: &str) -> Result<Graph, AllProblems> {
+pub(super) fn try_expand(recipes: &[(&str, &str)], stack: &str) -> Result<Graph, AllProblems> {
     let mut files = Files::default();
     for (path, text) in TASKS.iter().chain(recipes) {
         files.add("", path, text);
@@ -60,11 +60,11 @@ fn try_expand(recipes: &[(&str, &str)], stack: &str) -> Result<Graph, AllProblem
     expand(&Arc::new(stack), &catalog)
 }
 
-fn graph(recipes: &[(&str, &str)], stack: &str) -> Graph {
+pub(super) fn graph(recipes: &[(&str, &str)], stack: &str) -> Graph {
     try_expand(recipes, stack).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
-fn stack(hosts: &[(&str, &str)], components: &str) -> String {
+pub(super) fn stack(hosts: &[(&str, &str)], components: &str) -> String {
     let mut text =
         "version: \"1.0\"\ncluster:\n  name: lab\n  domain: example.com\nhosts:\n".to_owned();
     for (name, role) in hosts {
@@ -75,7 +75,7 @@ fn stack(hosts: &[(&str, &str)], components: &str) -> String {
 }
 
 /// Draws the graph as text: one line a step, with what it needs and (after `!`) watches.
-fn drawn(graph: &Graph) -> String {
+pub(super) fn drawn(graph: &Graph) -> String {
     let names = |ids: &[super::StepId]| {
         ids.iter()
             .map(|id| graph.step(*id).label.to_string())

@@ -3,10 +3,13 @@
 mod bind;
 mod expand;
 mod expand_blocks;
+mod expand_checks;
 mod expand_edges;
 mod expand_inputs;
 mod expand_lint;
 mod expand_parts;
+#[cfg(test)]
+mod expand_role_tests;
 mod expand_scope;
 #[cfg(test)]
 mod expand_tests;
@@ -42,7 +45,7 @@ pub use set::StepSet;
 pub use shard::{BadShard, Shard};
 pub use step::{Pool, PoolId, Step, StepId, Target};
 
-use crate::config::Stack;
+use crate::config::{Problem, Stack};
 
 /// Everything that a stack wants, as steps and the order between them.
 #[derive(Debug, Clone)]
@@ -55,6 +58,8 @@ pub struct Graph {
     pub holes: Vec<Hole>,
     /// Pools; `PoolId` indexes this.
     pub pools: Vec<Pool>,
+    /// What recipes warn of, with places in the config. Nothing of it stands in the way.
+    pub warnings: Vec<Problem>,
 }
 
 impl Graph {

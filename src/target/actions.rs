@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::artifact::Install;
 use super::bao::{Handover, Init, Join, Unseal};
+use super::chosen::Chosen;
 use super::shared::SharedSecret;
 use super::tls::{Authority, Certificate};
 use crate::probe::ActionProbe;
@@ -17,6 +18,7 @@ impl Default for BuiltIn {
         Self(vec![
             Arc::new(Install),
             Arc::new(SharedSecret),
+            Arc::new(Chosen),
             Arc::new(Authority),
             Arc::new(Certificate),
             Arc::new(Init),

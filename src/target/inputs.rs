@@ -40,6 +40,17 @@ pub fn int(inputs: &Values, name: &str) -> Result<i64, String> {
     }
 }
 
+/// Returns a truth value.
+///
+/// # Errors
+/// When it isn't there or isn't one.
+pub fn flag(inputs: &Values, name: &str) -> Result<bool, String> {
+    match inputs.get(name) {
+        Some(Value::Bool(flag)) => Ok(*flag),
+        _ => Err(format!("input `{name}` must be true or false")),
+    }
+}
+
 /// Returns a list of texts.
 ///
 /// # Errors

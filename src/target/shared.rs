@@ -67,7 +67,10 @@ impl Action for SharedSecret {
 }
 
 /// Returns `bytes` random bytes in hex.
-fn random(bytes: usize) -> Result<Secret<String>, StepError> {
+///
+/// # Errors
+/// When this machine gives none.
+pub(super) fn random(bytes: usize) -> Result<Secret<String>, StepError> {
     let mut raw = zeroize::Zeroizing::new(vec![0; bytes]);
     getrandom::fill(&mut raw)
         .map_err(|error| inputs::wrong(format!("no random numbers from this machine: {error}")))?;

@@ -10,6 +10,7 @@ mod cluster;
 use cluster::{Cluster, Seal, program};
 use foundry::catalog::Value;
 use foundry::config::HostId;
+use foundry::probe::Fact;
 use foundry::run::Keeper as _;
 use foundry::secret::{Secret, SecretStore as _};
 use foundry::target::bao::Sessions;
@@ -73,6 +74,98 @@ fn kv(path: &str, value: &str) -> Vec<(&'static str, Value)> {
         Value::Secret(Secret::new(value.to_owned())),
     )];
     vec![("path", text(path)), ("data", Value::Map(data.into()))]
+}
+
+async fn secrets_are_made_once(cluster: &Cluster) {
+    let random = [("path", text("s3")), ("key", text("secret_key"))];
+    let facts = cluster.observe("bao-random", &random).await.unwrap();
+    assert_eq!(facts["present"].value(), "no");
+    let first = cluster.serve("bao-random", &random).await.unwrap();
+    assert_eq!(first["value"].value().len(), 48);
+    assert!(matches!(first["value"], Fact::Secret(_)));
+    let again = cluster.serve("bao-random", &random).await.unwrap();
+    assert_eq!(again["value"].value(), first["value"].value());
+}
+
+/// An authority of its own, and a login for whoever asks it for certificates: what cert-manager is given.
+async fn objects_are_compared_by_meaning(cluster: &Cluster) {
+    let map = |entries: &[(&str, Value)]| {
+        let entries = entries.iter();
+        Value::Map(
+            entries
+                .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                .collect(),
+        )
+    };
+    let object = |path: &str, once: &str, data: &[(&str, Value)]| {
+        vec![
+            ("path", text(path)),
+            ("once", text(once)),
+            ("data", map(data)),
+        ]
+    };
+    let engine = [("path", text("pki")), ("type", text("pki"))];
+    cluster.serve("bao-mount", &engine).await.unwrap();
+    let tune = object(
+        "sys/mounts/pki/tune",
+        "",
+        &[("max_lease_ttl", text("87600h"))],
+    );
+    let facts = cluster.observe("bao-object", &tune).await.unwrap();
+    assert_eq!(facts["differs"].value(), "max_lease_ttl");
+    let root = object(
+        "pki/root/generate/internal",
+        "pki/issuers/",
+        &[("common_name", text("lab CA")), ("ttl", text("87600h"))],
+    );
+    let role = |ttl: &str| {
+        object(
+            "pki/roles/cluster",
+            "",
+            &[
+                ("allow_any_name", Value::Bool(true)),
+                ("max_ttl", text(ttl)),
+                ("key_usage", texts(&["KeyEncipherment", "DigitalSignature"])),
+            ],
+        )
+    };
+    let login = object("sys/auth/approle", "", &[("type", text("approle"))]);
+    let user = object(
+        "auth/approle/role/cert-manager",
+        "",
+        &[
+            ("token_policies", texts(&["cert-manager"])),
+            ("token_ttl", text("20m")),
+        ],
+    );
+    let id = object(
+        "auth/approle/role/cert-manager/role-id",
+        "",
+        &[("role_id", text("cert-manager"))],
+    );
+    let secret = object(
+        "auth/approle/role/cert-manager/custom-secret-id",
+        "auth/approle/role/cert-manager/secret-id/",
+        &[(
+            "secret_id",
+            Value::Secret(Secret::new("0123456789abcdef".into())),
+        )],
+    );
+    for (name, inputs) in [
+        ("tune", tune),
+        ("root", root),
+        ("role", role("720h")),
+        ("login", login),
+        ("user", user),
+        ("id", id),
+        ("secret", secret),
+    ] {
+        let facts = cluster.serve("bao-object", &inputs).await;
+        let facts = facts.unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        assert_eq!(facts["differs"].value(), "", "{name}");
+    }
+    let facts = cluster.observe("bao-object", &role("1h")).await.unwrap();
+    assert_eq!(facts["differs"].value(), "max_ttl");
 }
 
 fn mount() -> Vec<(&'static str, Value)> {
@@ -173,6 +266,9 @@ async fn three_new_nodes_become_one_cluster_that_foundry_has_a_token_for() {
         cluster.observe("bao-kv", &kv("ca", "two")).await.unwrap()["differs"].value(),
         "key"
     );
+
+    secrets_are_made_once(&cluster).await;
+    objects_are_compared_by_meaning(&cluster).await;
 
     let members = [("members", texts(&["bao-1", "bao-2", "bao-3"]))];
     let facts = cluster.serve("bao-health", &members).await.unwrap();

@@ -172,6 +172,7 @@ fn graph(hosts: u32, steps: Vec<(Option<Arc<Task>>, Target, Inputs)>, holes: Vec
         })
         .collect();
     Graph {
+        warnings: Vec::new(),
         stack: Arc::new(stack),
         steps,
         holes,

@@ -49,16 +49,25 @@ pub enum FetchError {
 /// # Errors
 /// When it can't be had.
 pub async fn text(url: &str) -> Result<String, FetchError> {
-    if let Some(path) = url.strip_prefix("file://") {
-        return tokio::fs::read_to_string(path)
+    if let Some(path) = local_path(url) {
+        return tokio::fs::read_to_string(&path)
             .await
-            .map_err(|error| local(Path::new(path), error));
+            .map_err(|error| local(&path, error));
     }
     let response = get(url, 0).await?;
     response
         .text()
         .await
         .map_err(|error| unreachable(url, &error))
+}
+
+/// Returns the path that a `file:` address means; what is written `%2B` in it is a `+` on the disk.
+fn local_path(url: &str) -> Option<PathBuf> {
+    let plain = url.strip_prefix("file://")?;
+    let decoded = reqwest::Url::parse(url)
+        .ok()
+        .and_then(|url| url.to_file_path().ok());
+    Some(decoded.unwrap_or_else(|| PathBuf::from(plain)))
 }
 
 /// Returns a local file with the content of `url`, verified: the file itself for `file:`, else one in the cache.
@@ -73,8 +82,7 @@ pub async fn file(url: &str, sha256: &str) -> Result<PathBuf, FetchError> {
         .or_default()
         .clone();
     let _one_at_a_time = lock.lock().await;
-    if let Some(path) = url.strip_prefix("file://") {
-        let path = PathBuf::from(path);
+    if let Some(path) = local_path(url) {
         return verify(url, &path, sha256).await.map(|()| path);
     }
     let folder = cache();
@@ -261,6 +269,11 @@ mod tests {
         std::fs::write(&path, TEXT).unwrap();
         let url = format!("file://{}", path.display());
         assert_eq!(file(&url, &digest()).await.unwrap(), path);
+        let odd = folder.path().join("v1+k1");
+        std::fs::write(&odd, TEXT).unwrap();
+        let odd_url = format!("file://{}/v1%2Bk1", folder.path().display());
+        assert_eq!(file(&odd_url, &digest()).await.unwrap(), odd);
+        assert_eq!(text(&odd_url).await.unwrap().as_bytes(), TEXT);
         let wanted = "0".repeat(64);
         let error = file(&url, &wanted).await.unwrap_err().to_string();
         assert!(

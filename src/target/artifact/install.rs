@@ -110,11 +110,15 @@ impl Action for Install {
                 ));
             };
             let writer = context.writers.writer(host).await?;
+            let checksums = inputs::map(context.inputs, "checksums").map_err(inputs::wrong)?;
             let source = source::choose(
                 &facts.arch,
                 &inputs::map(context.inputs, "url").map_err(inputs::wrong)?,
                 &inputs::map(context.inputs, "sha256").map_err(inputs::wrong)?,
-                inputs::text(context.inputs, "checksums").map_err(inputs::wrong)?,
+                checksums
+                    .get(facts.arch.as_str())
+                    .copied()
+                    .unwrap_or_default(),
                 &context.stack.mirrors,
             )
             .map_err(inputs::wrong)?;
@@ -203,6 +207,10 @@ impl Job<'_> {
             unreachable: false,
             error: inputs::wrong(words),
         })?;
+        let unpack = inputs::flag(self.context.inputs, "unpack").map_err(|words| Refused {
+            unreachable: false,
+            error: inputs::wrong(words),
+        })?;
         let reply = Script::new(
             include_str!("install.sh"),
             DEADLINE,
@@ -216,6 +224,7 @@ impl Job<'_> {
                 ("downloads", record::DOWNLOADS),
                 ("member", self.order.member),
                 ("file", source::file_name(&self.source.url)),
+                ("unpack", if unpack { "yes" } else { "no" }),
                 ("mode", mode),
             ],
         )
@@ -325,6 +334,16 @@ mod tests {
 
     /// Runs `install.sh` in a folder of its own, as the current user (who must be root for `chown`).
     fn run(root: &Path, download: Option<&[u8]>, sha256: &str, member: &str) -> Output {
+        run_with(root, download, sha256, member, "yes")
+    }
+
+    fn run_with(
+        root: &Path,
+        download: Option<&[u8]>,
+        sha256: &str,
+        member: &str,
+        unpack: &str,
+    ) -> Output {
         let downloads = root.join(".downloads");
         std::fs::create_dir_all(&downloads).unwrap();
         if let Some(bytes) = download {
@@ -344,6 +363,7 @@ mod tests {
                 ("downloads", downloads.to_str().unwrap()),
                 ("member", member),
                 ("file", "tool.tar.gz"),
+                ("unpack", unpack),
                 ("mode", "0755"),
             ],
         );
@@ -360,6 +380,23 @@ mod tests {
             .write_all(script.text().as_bytes())
             .unwrap();
         child.wait_with_output().unwrap()
+    }
+
+    #[test]
+    #[expect(clippy::print_stderr, reason = "a test says why it is skipped")]
+    fn an_archive_can_be_kept_as_it_is() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: only root may give files to root");
+            return;
+        }
+        let (bytes, digest) = archive();
+        let root = tempfile::tempdir().unwrap();
+        let output = run_with(root.path(), Some(&bytes), &digest, "", "no");
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(
+            std::fs::read(root.path().join("tool/1/tool.tar.gz")).unwrap(),
+            bytes
+        );
     }
 
     #[test]

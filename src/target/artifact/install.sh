@@ -1,4 +1,4 @@
-# Downloads (unless $url is empty), verifies, unpacks and moves into place. Statuses: see status in install.rs.
+# Downloads (unless $url is empty), verifies, unpacks (unless $unpack is `no`) and moves into place. Statuses: see status in install.rs.
 mkdir -p -- "$downloads"
 chmod 0700 -- "$downloads"
 download=$downloads/$sha256
@@ -67,7 +67,9 @@ new=$folder.new
 rm -rf -- "$new"
 mkdir -p -- "$new"
 trap 'rm -rf -- "$new"' EXIT
-case $file in
+packed=$file
+if [ "$unpack" = no ]; then packed=; fi
+case $packed in
     *.tar.gz | *.tgz) tar --extract --gzip --no-same-owner --file="$download" --directory="$new" ;;
     *.tar.xz | *.tar.bz2) tar --extract --auto-compress --no-same-owner --file="$download" --directory="$new" ;;
     *.tar.zst)

@@ -206,3 +206,38 @@ pub struct TuneMount {
     /// Its options.
     pub options: BTreeMap<String, String>,
 }
+
+/// Reads what is at any path.
+#[derive(Debug, Endpoint)]
+#[endpoint(path = "{self.path}", response = "BTreeMap<String, serde_json::Value>")]
+pub struct ReadObject {
+    /// Path of the API, without `/v1/`.
+    #[endpoint(skip)]
+    pub path: String,
+}
+
+/// Lists what is under any path.
+#[derive(Debug, Endpoint)]
+#[endpoint(
+    path = "{self.path}",
+    method = "LIST",
+    response = "BTreeMap<String, serde_json::Value>"
+)]
+pub struct ListObject {
+    /// Path of the API, without `/v1/`.
+    #[endpoint(skip)]
+    pub path: String,
+}
+
+/// Writes to any path.
+#[derive(Endpoint, Serialize)]
+#[endpoint(path = "{self.path}", method = "POST")]
+pub struct WriteObject {
+    /// Path of the API, without `/v1/`.
+    #[endpoint(skip)]
+    #[serde(skip)]
+    pub path: String,
+    /// All fields.
+    #[serde(flatten)]
+    pub data: BTreeMap<String, serde_json::Value>,
+}

@@ -11,14 +11,21 @@ use vaultrs::api::sys::responses::MountResponse;
 
 use super::client::{BaoError, Client};
 use super::session::Sessions;
-use super::steps::{health, kv, mount, policy};
+use super::steps::{health, kv, mount, object, policy, random};
 use crate::config::HostId;
 use crate::probe::{Asked, Facts, Fault, ServiceReader};
 use crate::run::{ActionContext, ServiceWriter, StepError};
 use crate::target::inputs::wrong;
 
 /// Names of the actions that it knows.
-pub const SERVICE_ACTIONS: &[&str] = &[mount::ACTION, policy::ACTION, kv::ACTION, health::ACTION];
+pub const SERVICE_ACTIONS: &[&str] = &[
+    mount::ACTION,
+    policy::ACTION,
+    kv::ACTION,
+    random::ACTION,
+    object::ACTION,
+    health::ACTION,
+];
 
 /// How often it is asked whether there is an active node yet.
 const ELECTION_POLL: Duration = Duration::from_secs(1);
@@ -77,6 +84,8 @@ impl BaoService {
             }
             policy::ACTION => policy::facts(client, asked.inputs).await,
             kv::ACTION => kv::facts(client, asked.inputs).await,
+            random::ACTION => random::facts(client, asked.inputs).await,
+            object::ACTION => object::facts(client, asked.inputs).await,
             health::ACTION => health::facts(&self.sessions, client, asked.hosts).await,
             other => Err(Fault {
                 message: format!("OpenBAO's adapter knows no action `{other}`"),
@@ -109,6 +118,8 @@ impl ServiceWriter for BaoService {
                 mount::ACTION => mount::apply(&client, context.inputs).await,
                 policy::ACTION => policy::apply(&client, context.inputs).await,
                 kv::ACTION => kv::apply(&client, context.inputs).await,
+                random::ACTION => random::apply(&client, context.inputs).await,
+                object::ACTION => object::apply(&client, context.inputs).await,
                 health::ACTION => health::wait(&self.sessions, &client, context).await,
                 other => Err(wrong(format!(
                     "OpenBAO's adapter knows no action `{other}`"

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use futures::future::BoxFuture;
 
 use super::{issue, look};
-use crate::catalog::Values;
+use crate::catalog::{Collector, Value, Values};
 use crate::probe::{ActionProbe, Fact, Facts, Fault, Question, Seen};
 use crate::run::{Action, ActionContext, StepError};
 use crate::secret::Secret;
@@ -23,13 +23,19 @@ const CERT_MODE: &str = "0644";
 struct Held {
     key: Option<Secret<String>>,
     cert: Option<String>,
+    /// SHA-256 of the certificate's file, in hex.
+    sha256: Option<String>,
     without: Vec<String>,
 }
 
 impl Authority {
     fn paths(inputs: &Values) -> Result<(String, String), String> {
         let folder = inputs::text(inputs, "path")?.trim_end_matches('/');
-        Ok((format!("{folder}/ca.pem"), format!("{folder}/ca.key")))
+        let (cert, key) = (
+            inputs::text(inputs, "cert_name")?,
+            inputs::text(inputs, "key_name")?,
+        );
+        Ok((format!("{folder}/{cert}"), format!("{folder}/{key}")))
     }
 
     /// Folds what the hosts hold. Keys must agree. Of certificates for that key the one that lasts longest counts: a
@@ -37,7 +43,7 @@ impl Authority {
     fn held(inputs: &Values, answers: &[Answer<'_>]) -> Result<Held, Fault> {
         let (cert_path, key_path) = Self::paths(inputs).map_err(group::senseless)?;
         let key = group::agree(answers, "key", &key_path)?;
-        let mut best: Option<(i64, &str)> = None;
+        let mut best: Option<(i64, &str, &str)> = None;
         for (name, facts) in answers {
             if fact(facts, "cert", "kind") != "file" {
                 continue;
@@ -55,8 +61,8 @@ impl Authority {
                 look::matches(cert, key.expose()).then(|| look::end(cert))
             });
             match end {
-                Some(Some(end)) if best.is_none_or(|(longest, _)| end > longest) => {
-                    best = Some((end, pem));
+                Some(Some(end)) if best.is_none_or(|(longest, ..)| end > longest) => {
+                    best = Some((end, pem, fact(facts, "cert", "sha256")));
                 }
                 Some(Some(_)) => {}
                 Some(None) | None => {
@@ -69,7 +75,8 @@ impl Authority {
                 }
             }
         }
-        let cert = best.map(|(_, pem)| pem.to_owned());
+        let cert = best.map(|(_, pem, _)| pem.to_owned());
+        let sha256 = best.map(|(.., sha256)| sha256.to_owned());
         let mut without = key.without;
         for (name, facts) in answers {
             let same = cert.as_deref().is_some_and(|cert| {
@@ -83,6 +90,7 @@ impl Authority {
         Ok(Held {
             key: key.value,
             cert,
+            sha256,
             without,
         })
     }
@@ -106,6 +114,9 @@ impl Authority {
         });
         facts.insert("life".into(), life.into());
         facts.insert("days_left".into(), days.into());
+        if let Some(sha256) = held.sha256 {
+            facts.insert("sha256".into(), Fact::Text(sha256));
+        }
         if let Some(cert) = held.cert {
             facts.insert("cert".into(), Fact::Text(cert));
         }
@@ -120,6 +131,12 @@ impl ActionProbe for Authority {
     fn questions(&self, inputs: &Values) -> Result<Vec<Question>, String> {
         let (cert, key) = Self::paths(inputs)?;
         let mut questions = group::questions("cert", &cert);
+        questions.push(Question {
+            collector: Collector::Digest,
+            prefix: "cert".to_owned(),
+            subject: Value::Text(cert),
+            secret: false,
+        });
         questions.extend(group::questions("key", &key));
         Ok(questions)
     }
@@ -188,7 +205,12 @@ mod tests {
     }
 
     fn facts(seen: &[Seen], now: SystemTime) -> Result<Facts, Fault> {
-        Authority::facts_at(&values(&[("path", "/ca")]), seen, now)
+        let inputs = [
+            ("path", "/ca"),
+            ("cert_name", "ca.pem"),
+            ("key_name", "ca.key"),
+        ];
+        Authority::facts_at(&values(&inputs), seen, now)
     }
 
     #[test]

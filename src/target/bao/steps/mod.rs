@@ -3,4 +3,6 @@
 pub mod health;
 pub mod kv;
 pub mod mount;
+pub mod object;
 pub mod policy;
+pub mod random;
