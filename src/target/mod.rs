@@ -3,6 +3,7 @@
 mod actions;
 pub mod artifact;
 pub mod bao;
+pub mod cluster;
 mod crypto;
 mod group;
 pub mod host;
