@@ -57,6 +57,9 @@ pub struct BuildOptions {
     /// Most steps to run at once on one host
     #[arg(long, default_value_t = Limits::default().per_host, value_parser = clap::value_parser!(u32).range(1..))]
     jobs_per_host: u32,
+    /// Take over fields of objects in the cluster that something else has set, in place of naming them and stopping
+    #[arg(long)]
+    force_conflicts: bool,
     /// Events as JSON lines on standard output, in place of a screen
     #[arg(long, value_enum, default_value_t)]
     output: Output,
@@ -101,7 +104,8 @@ pub async fn build(
         global,
         options.keys_to.clone(),
         Some(reporter.pauser()),
-    )?;
+    )?
+    .forcing_conflicts(&session, options.force_conflicts);
     let tell = Tell::begin(
         &session.stack.name,
         &typed(),

@@ -436,8 +436,8 @@ fn explain_step(out: &mut String, session: &Session, looked: &Looked, id: StepId
             let _ = writeln!(out, "  facts    (* is compared with what is wanted)");
             for (name, fact) in facts {
                 let shown = match fact {
-                    crate::probe::Fact::Text(text) => crate::plan::shorten(text),
                     crate::probe::Fact::Secret(_) => "[redacted]".to_owned(),
+                    fact => crate::plan::shorten(fact.value()),
                 };
                 let mark = if task.expect.contains_key(name) {
                     '*'

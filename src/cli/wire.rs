@@ -16,10 +16,17 @@ use crate::report::Pause;
 use crate::run::{Keeper, Writers};
 use crate::secret::{Masker, Resolver, SecretStore};
 use crate::target::bao::{BaoService, BaoStore, CA, Sessions};
+use crate::target::cluster::{Access, ClusterService};
 use crate::target::host::{AccessSettings, Fleet, HostKeys};
 
 /// Name by which recipes call the stack's own OpenBAO.
 const BAO: &str = "bao";
+
+/// Name by which recipes call the cluster.
+const CLUSTER: &str = "cluster";
+
+/// Environment variable: a kubeconfig on this machine, for clusters whose servers are not hosts of the stack.
+const KUBECONFIG: &str = "FOUNDRY_KUBECONFIG";
 
 /// Everything that reaches out of this process.
 pub struct Wired {
@@ -80,6 +87,7 @@ impl Wired {
             store.clone().map(|store| store as Arc<dyn SecretStore>),
             masker.clone(),
         );
+        register_cluster(&fleet, session, &masker, false);
         Ok(Self {
             fleet,
             keeper,
@@ -88,6 +96,33 @@ impl Wired {
             masker,
         })
     }
+}
+
+impl Wired {
+    /// Has fields of objects in the cluster taken over from whoever set them, if that is wanted.
+    #[must_use]
+    pub fn forcing_conflicts(self, session: &Session, wanted: bool) -> Self {
+        if wanted {
+            register_cluster(&self.fleet, session, &self.masker, true);
+        }
+        self
+    }
+}
+
+/// Hands the fleet the cluster's adapter. Connects to nothing.
+fn register_cluster(fleet: &Arc<Fleet>, session: &Session, masker: &Arc<Masker>, force: bool) {
+    let access = std::env::var_os(KUBECONFIG)
+        .filter(|path| !path.is_empty())
+        .map_or_else(Access::default, |path| Access::Kubeconfig(path.into()));
+    let writers: Arc<dyn Writers> = fleet.clone();
+    let service = Arc::new(ClusterService::new(
+        writers,
+        access,
+        session.stack.clone(),
+        masker.clone(),
+        force,
+    ));
+    fleet.register_service(CLUSTER, service.clone(), service);
 }
 
 /// Returns the hosts that run the stack's own OpenBAO.

@@ -135,6 +135,7 @@ fn as_values(facts: &Facts) -> BTreeMap<String, Value> {
             let value = match fact {
                 Fact::Text(text) => Value::Text(text.clone()),
                 Fact::Secret(secret) => Value::Secret(secret.clone()),
+                Fact::Differences(_) => Value::Text(fact.value().to_owned()),
             };
             (name.clone(), value)
         })

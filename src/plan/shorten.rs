@@ -24,6 +24,7 @@ pub fn of_fact(fact: &Fact) -> Shown {
     match fact {
         Fact::Text(text) => Shown::Text(shorten(text)),
         Fact::Secret(_) => Shown::Redacted,
+        Fact::Differences(_) => Shown::Text(shorten(fact.value())),
     }
 }
 

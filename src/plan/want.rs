@@ -3,7 +3,7 @@
 use super::shorten::{of_fact, shorten};
 use super::verdict::{Reason, Shown};
 use crate::catalog::{Task, Value, Values, evaluate_over};
-use crate::probe::{Fact, Facts, Fault};
+use crate::probe::{Fact, Facts, Fault, Place};
 
 /// The wanted value of one fact.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,25 +98,82 @@ pub struct Mismatch {
 pub fn mismatches(wanted: &[Wanted], facts: &Facts) -> Vec<Mismatch> {
     wanted
         .iter()
-        .filter_map(|wanted| {
-            let found = facts.get(&wanted.name);
-            if found.is_some_and(|fact| wanted.is_met_by(fact.value())) {
-                return None;
+        .flat_map(|wanted| match facts.get(&wanted.name) {
+            Some(found) if wanted.is_met_by(found.value()) => Vec::new(),
+            Some(Fact::Differences(differences)) => {
+                differences.places().iter().map(place_mismatch).collect()
             }
-            let shown = found.map(|fact| match fact {
-                Fact::Text(text) if text == "absent" => Shown::Text(text.clone()),
-                // Beside a secret, what was found may be a part of it or its digest.
-                _ if wanted.secret => Shown::Redacted,
-                fact => of_fact(fact),
-            });
-            Some(Mismatch {
-                reason: Reason::Fact {
-                    name: wanted.name.clone(),
-                    found: shown,
-                    wanted: wanted.shown(),
-                },
-                absent: found.is_none_or(|fact| fact.value() == "absent"),
-            })
+            found => vec![mismatch(wanted, found)],
         })
         .collect()
+}
+
+fn mismatch(wanted: &Wanted, found: Option<&Fact>) -> Mismatch {
+    let shown = found.map(|fact| match fact {
+        Fact::Text(text) if text == "absent" => Shown::Text(text.clone()),
+        // Beside a secret, what was found may be a part of it or its digest.
+        _ if wanted.secret => Shown::Redacted,
+        fact => of_fact(fact),
+    });
+    Mismatch {
+        reason: Reason::Fact {
+            name: wanted.name.clone(),
+            found: shown,
+            wanted: wanted.shown(),
+        },
+        absent: found.is_none_or(|fact| fact.value() == "absent"),
+    }
+}
+
+fn place_mismatch(place: &Place) -> Mismatch {
+    Mismatch {
+        reason: Reason::Fact {
+            name: place.name.clone(),
+            found: Some(of_fact(&place.found)),
+            wanted: of_fact(&place.wanted),
+        },
+        absent: place.found.value() == "absent",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    #[test]
+    fn each_place_that_differs_is_a_reason_of_its_own() {
+        let place = |name: &str, found: Fact, wanted: Fact| Place {
+            name: name.to_owned(),
+            found,
+            wanted,
+        };
+        let secret = |text: &str| Fact::Secret(Secret::new(text.to_owned()));
+        let wanted = [Wanted {
+            name: "objects".to_owned(),
+            any: vec![Value::Text(String::new())],
+            secret: false,
+        }];
+        let told = |places: Vec<Place>| {
+            let fact = Fact::Differences(places.into_iter().collect());
+            mismatches(&wanted, &Facts::from([("objects".to_owned(), fact)]))
+        };
+        assert_eq!(told(Vec::new()), []);
+        let found = told(vec![
+            place("Deployment/web spec.replicas", "1".into(), "2".into()),
+            place("Secret/x data.key", secret("old"), secret("new")),
+            place("Service/web", "absent".into(), "there".into()),
+        ]);
+        let words: Vec<String> = found.iter().map(|one| one.reason.to_string()).collect();
+        assert_eq!(
+            words,
+            [
+                "fact `Deployment/web spec.replicas` is 1, wanted 2",
+                "fact `Secret/x data.key` is another secret than wanted",
+                "fact `Service/web` is absent, wanted there",
+            ]
+        );
+        let absent: Vec<bool> = found.iter().map(|one| one.absent).collect();
+        assert_eq!(absent, [false, false, true]);
+    }
 }

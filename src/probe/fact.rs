@@ -16,6 +16,56 @@ pub enum Fact {
     Text(String),
     /// May not be shown.
     Secret(Secret<String>),
+    /// Where something differs from what it was asked about. For what only the adapter can compare, such as an object
+    /// whose server fills in defaults. Its value is empty when nothing differs.
+    Differences(Differences),
+}
+
+/// Places that are not as asked about.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Differences {
+    places: Vec<Place>,
+    text: String,
+}
+
+/// One place that is not as asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Its name, for people: `Deployment/web spec.replicas`.
+    pub name: String,
+    /// What is there; the word `absent` means that the thing as a whole is not. A [`Fact::Secret`] is not shown.
+    pub found: Fact,
+    /// What was asked about.
+    pub wanted: Fact,
+}
+
+impl Differences {
+    /// Returns the places.
+    #[must_use]
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+}
+
+impl FromIterator<Place> for Differences {
+    fn from_iter<T: IntoIterator<Item = Place>>(places: T) -> Self {
+        let places: Vec<Place> = places.into_iter().collect();
+        let shown = |fact: &Fact| match fact {
+            Fact::Secret(_) => "[redacted]".to_owned(),
+            fact => fact.value().to_owned(),
+        };
+        let words: Vec<String> = places
+            .iter()
+            .map(|place| {
+                let (found, wanted) = (shown(&place.found), shown(&place.wanted));
+                format!("{} is {found}, wanted {wanted}", place.name)
+            })
+            .collect();
+        Self {
+            text: words.join("; "),
+            places,
+        }
+    }
 }
 
 impl Fact {
@@ -25,6 +75,7 @@ impl Fact {
         match self {
             Self::Text(text) => text,
             Self::Secret(secret) => secret.expose(),
+            Self::Differences(differences) => &differences.text,
         }
     }
 }

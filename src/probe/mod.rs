@@ -19,7 +19,7 @@ mod stamp;
 pub use apply::{Application, Applied, Ended, Found, Job};
 pub use ask::{Actions, NotAsked, ask};
 pub use batch::{Answer, Ask, Batch};
-pub use fact::{Fact, Facts, Fault, HostFacts, Question, Seen, Stamp};
+pub use fact::{Differences, Fact, Facts, Fault, HostFacts, Place, Question, Seen, Stamp};
 pub use fill::{Filled, Known};
 pub use fold::fold;
 pub use frame::Nonce;

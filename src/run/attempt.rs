@@ -73,6 +73,12 @@ struct View {
     hosts: Vec<Option<HostFacts>>,
 }
 
+/// What does it, for a step on a service.
+struct Service<'a> {
+    name: &'a str,
+    action: &'a str,
+}
+
 /// The attempts at one step.
 pub(super) struct Attempt<'a> {
     executor: &'a Executor,
@@ -156,7 +162,8 @@ impl<'a> Attempt<'a> {
             (None, Target::Host(host)) => self.script(task, effect, *host, step, &values).await,
             (None, _) => Err(failed("a script can only be applied to one host".to_owned()).into()),
             (Some(action), Target::Service(name, _)) => {
-                self.service(name, action, effect, step, &values, &view)
+                let service = Service { name, action };
+                self.service(task, service, effect, step, &values, &view)
                     .await
             }
             (Some(action), _) => {

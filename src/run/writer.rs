@@ -105,6 +105,8 @@ pub enum StepError {
 pub struct ActionContext<'a> {
     /// The step.
     pub label: &'a Label,
+    /// Its key in hex: what it is applied with, for effects that can bear a mark.
+    pub key: &'a str,
     /// The stack.
     pub stack: &'a Stack,
     /// Its inputs, all known.

@@ -48,21 +48,20 @@ mod tests {
     use super::*;
     use crate::catalog::Catalog;
     use crate::probe::Actions as _;
-    use crate::target::bao::SERVICE_ACTIONS;
+    use crate::target::{bao, cluster};
 
     #[test]
     fn every_action_that_a_task_names_is_there_and_every_one_there_is_named() {
         let actions = BuiltIn::default();
+        let of_services = [bao::SERVICE_ACTIONS, cluster::SERVICE_ACTIONS].concat();
         let mut named = std::collections::BTreeSet::new();
         for task in Catalog::embedded().unwrap().tasks.values() {
             let probe = task.probe.action.as_deref();
-            let apply = task
-                .apply
-                .as_ref()
-                .and_then(|apply| apply.action.as_deref());
-            for name in probe.into_iter().chain(apply) {
+            let effects = [&task.apply, &task.remove].into_iter().flatten();
+            let named_there = effects.filter_map(|effect| effect.action.as_deref());
+            for name in probe.into_iter().chain(named_there) {
                 assert!(
-                    actions.action(name).is_some() || SERVICE_ACTIONS.contains(&name),
+                    actions.action(name).is_some() || of_services.contains(&name),
                     "{}: no action `{name}`",
                     task.name
                 );
@@ -73,8 +72,8 @@ mod tests {
             assert!(named.contains(action.name()), "{} is unused", action.name());
             assert!(actions.find(action.name()).is_some());
         }
-        for name in SERVICE_ACTIONS {
-            assert!(named.contains(*name), "{name} is unused");
+        for name in of_services {
+            assert!(named.contains(name), "{name} is unused");
         }
     }
 }

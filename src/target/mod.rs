@@ -4,6 +4,7 @@ mod actions;
 pub mod artifact;
 pub mod bao;
 mod chosen;
+pub mod cluster;
 mod crypto;
 mod group;
 pub mod host;

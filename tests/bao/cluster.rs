@@ -260,6 +260,7 @@ impl Cluster {
         let label = label(task);
         let context = ActionContext {
             label: &label,
+            key: "",
             stack: &self.stack,
             inputs: &inputs,
             hosts,
@@ -298,6 +299,7 @@ impl Cluster {
         let hosts = self.all();
         let context = ActionContext {
             label: &label,
+            key: "",
             stack: &self.stack,
             inputs: &inputs,
             hosts: &hosts,

@@ -1,7 +1,9 @@
 //! What a bundle holds, as its index says. Opens no file.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
 /// Version of the format; another one is refused.
@@ -85,17 +87,24 @@ impl Index {
     }
 }
 
-/// Returns where the content of an address lies in a loaded folder: the address without its scheme. `None` where that
-/// would be outside of the folder, or for what isn't fetched over HTTPS or HTTP.
+/// Returns where the content of an address lies in a loaded folder: the address without its scheme, with `%2B` and the
+/// like as the characters that they stand for, as web servers and `file:` addresses have it. `None` where that would be
+/// outside of the folder, or for what isn't fetched over HTTPS or HTTP.
 #[must_use]
-pub fn place(url: &str) -> Option<&str> {
+pub fn place(url: &str) -> Option<PathBuf> {
     let rest = url
         .strip_prefix("https://")
         .or_else(|| url.strip_prefix("http://"))?;
-    let plain = rest.split('/').all(|part| {
-        !part.is_empty() && part != "." && part != ".." && !part.contains(['\\', '\0'])
-    });
-    (plain && rest.contains('/')).then_some(rest)
+    let (host, path) = rest.split_once('/')?;
+    let mut place = PathBuf::new();
+    for part in [host].into_iter().chain(path.split('/')) {
+        let plain = percent_decode_str(part).decode_utf8().ok()?;
+        if plain.is_empty() || plain == "." || plain == ".." || plain.contains(['/', '\\', '\0']) {
+            return None;
+        }
+        place.push(&*plain);
+    }
+    Some(place)
 }
 
 #[cfg(test)]
@@ -106,7 +115,7 @@ mod tests {
     fn an_address_is_kept_within_the_folder_or_not_at_all() {
         assert_eq!(
             place("https://github.com/a/b%2Bc/d.tar.gz"),
-            Some("github.com/a/b%2Bc/d.tar.gz")
+            Some(PathBuf::from("github.com/a/b+c/d.tar.gz"))
         );
         for wrong in [
             "https://a/../../etc/passwd",
@@ -115,6 +124,8 @@ mod tests {
             "https://a",
             "file:///etc/passwd",
             "https://a/..",
+            "https://a/%2e%2e/b",
+            "https://a/b%2Fc",
             "https://a/",
         ] {
             assert_eq!(place(wrong), None, "{wrong}");

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::index::{Index, place};
 use super::{BundleError, local, read};
@@ -63,7 +63,7 @@ pub fn load(path: &Path, folder: &Path) -> Result<Loaded, BundleError> {
     }
     for entry in &index.entries {
         if let Some(place) = place(&entry.url) {
-            link(&contents.join(&entry.blake3), &folder.join(place))?;
+            link(&contents.join(&entry.blake3), &folder.join(&place))?;
         }
     }
     let mirrors = mirrors(&index, folder);
@@ -88,10 +88,6 @@ fn link(content: &Path, place: &Path) -> Result<(), BundleError> {
 
 /// Returns what the config needs to find the folder: one entry for all, before it one for each folder of repackaged files.
 fn mirrors(index: &Index, folder: &Path) -> Vec<Mirror> {
-    let there = |rest: &str| {
-        let folder: PathBuf = folder.join(rest);
-        format!("file://{}/", folder.display())
-    };
     let parent = |url: &str| url.rsplit_once('/').map(|(parent, _)| format!("{parent}/"));
     let repackaged: BTreeSet<String> = index
         .entries
@@ -99,15 +95,18 @@ fn mirrors(index: &Index, folder: &Path) -> Vec<Mirror> {
         .filter(|entry| entry.repackaged)
         .filter_map(|entry| parent(&entry.url))
         .collect();
+    let root = format!("file://{}/", folder.display());
+    // What is written in an address stays as it is: `file:` addresses are read as those of the web are.
+    let there = |prefix: &str| {
+        let rest = prefix.split_once("://").map_or(prefix, |(_, rest)| rest);
+        format!("{root}{rest}")
+    };
     let mut mirrors: Vec<Mirror> = repackaged
         .into_iter()
-        .filter_map(|prefix| {
-            let url = there(place(prefix.trim_end_matches('/')).or_else(|| host(&prefix))?);
-            Some(Mirror {
-                prefix,
-                url,
-                digests: MirrorDigests::Mirror,
-            })
+        .map(|prefix| Mirror {
+            url: there(&prefix),
+            prefix,
+            digests: MirrorDigests::Mirror,
         })
         .collect();
     let schemes: BTreeSet<&str> = index
@@ -116,30 +115,18 @@ fn mirrors(index: &Index, folder: &Path) -> Vec<Mirror> {
         .filter_map(|entry| entry.url.split_once("://"))
         .map(|(scheme, _)| scheme)
         .collect();
-    for scheme in schemes {
-        mirrors.push(Mirror {
-            prefix: format!("{scheme}://"),
-            url: there(""),
-            digests: MirrorDigests::Pinned,
-        });
-    }
-    for mirror in &mut mirrors {
-        // Joining nothing leaves a slash of its own.
-        while mirror.url.ends_with("//") {
-            mirror.url.pop();
-        }
-    }
+    mirrors.extend(schemes.into_iter().map(|scheme| Mirror {
+        prefix: format!("{scheme}://"),
+        url: root.clone(),
+        digests: MirrorDigests::Pinned,
+    }));
     mirrors
-}
-
-/// Returns the host of an address that has no path.
-fn host(prefix: &str) -> Option<&str> {
-    let (_, rest) = prefix.split_once("://")?;
-    Some(rest.trim_end_matches('/'))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use crate::ops::bundle::{Part, create, earlier, verify};
     use crate::target::artifact::Fetched;
@@ -206,8 +193,8 @@ mod tests {
         for _ in 0..2 {
             let loaded = load(&path, &folder).unwrap();
             let read = |at: &str| fs::read_to_string(folder.join(at)).unwrap();
-            assert_eq!(read("up.example/v1%2Bk3s1/tool.tar.gz"), "the tool");
-            assert!(read("up.example/v1%2Bk3s1/sums.txt").ends_with("  tool.tar.gz\n"));
+            assert_eq!(read("up.example/v1+k3s1/tool.tar.gz"), "the tool");
+            assert!(read("up.example/v1+k3s1/sums.txt").ends_with("  tool.tar.gz\n"));
             assert_eq!(read("other.example/chart.tgz"), "a chart");
             let root = folder.display();
             let told: Vec<(String, String)> = loaded

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Attempt, Failure, Outcome, View, failed, hosts, nonce};
+use super::{Attempt, Failure, Outcome, Service, View, failed, hosts, nonce};
 use crate::catalog::{Effect, Task, Values};
 use crate::config::HostId;
 use crate::event::{Reason, Verdict, What};
@@ -121,7 +121,8 @@ impl Attempt<'_> {
         let shared = &self.executor.shared;
         let action: Arc<dyn Action> = shared.actions.action(name).ok_or_else(|| no_action(name))?;
         let say = |text: &str| self.say(step, text);
-        let context = self.context(step, values, view, &say);
+        let key = stamp(task, &step.target, values, &shared.fingerprints).key;
+        let context = self.context(step, &key, values, view, &say);
         in_time(effect.timeout, action.apply(&context)).await?;
         if let Target::Host(host) = &step.target {
             // What is left of a script's way: the stamp, and the probe in the same round trip.
@@ -140,8 +141,8 @@ impl Attempt<'_> {
     /// Has a service's adapter apply the step, and looks again.
     pub(super) async fn service(
         &self,
-        name: &str,
-        action: &str,
+        task: &Task,
+        Service { name, action }: Service<'_>,
         effect: &Effect,
         step: &Step,
         values: &Values,
@@ -152,7 +153,9 @@ impl Attempt<'_> {
             .service_writer(name)
             .ok_or_else(|| failed(format!("there is no way to the service `{name}`")))?;
         let say = |text: &str| self.say(step, text);
-        let context = self.context(step, values, view, &say);
+        let fingerprints = &self.executor.shared.fingerprints;
+        let key = stamp(task, &step.target, values, fingerprints).key;
+        let context = self.context(step, &key, values, view, &say);
         in_time(effect.timeout, writer.apply(action, &context)).await?;
         let after = self.look(step, values).await?;
         verdict(after.decision, String::new())
@@ -161,6 +164,7 @@ impl Attempt<'_> {
     fn context<'c>(
         &'c self,
         step: &'c Step,
+        key: &'c str,
         values: &'c Values,
         view: &'c View,
         say: &'c (dyn Fn(&str) + Send + Sync),
@@ -168,6 +172,7 @@ impl Attempt<'_> {
         let shared = &self.executor.shared;
         ActionContext {
             label: &step.label,
+            key,
             stack: &shared.graph.stack,
             inputs: values,
             hosts: hosts(step),

@@ -111,7 +111,7 @@ impl Download {
             }
         };
         Ok(Fetched {
-            file: fetch::file(&self.from, &sha256).await?,
+            file: fetch::file(&self.from, &sha256, None).await?,
             sha256,
             listed_in,
         })

@@ -10,6 +10,8 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Mutex;
 
+use crate::secret::Secret;
+
 /// One lock a digest, so that many hosts that wait for the same file make one download.
 static UNDER_WAY: LazyLock<Mutex<HashMap<String, Arc<Mutex<()>>>>> = LazyLock::new(Mutex::default);
 
@@ -54,7 +56,7 @@ pub async fn text(url: &str) -> Result<String, FetchError> {
             .await
             .map_err(|error| local(&path, error));
     }
-    let response = get(url, 0).await?;
+    let response = get(url, 0, None).await?;
     response
         .text()
         .await
@@ -70,11 +72,32 @@ fn local_path(url: &str) -> Option<PathBuf> {
     Some(decoded.unwrap_or_else(|| PathBuf::from(plain)))
 }
 
-/// Returns a local file with the content of `url`, verified: the file itself for `file:`, else one in the cache.
+/// Returns the file of that digest in the cache, verified, if it is there.
+pub async fn cached(sha256: &str) -> Option<PathBuf> {
+    let done = cache().join(sha256);
+    verify("the cache", &done, sha256).await.ok().map(|()| done)
+}
+
+/// Returns what a server that wants a login says of it (`WWW-Authenticate`).
+pub async fn challenge(url: &str) -> Option<String> {
+    let response = request(url, None).ok()?.send().await.ok()?;
+    if response.status() != reqwest::StatusCode::UNAUTHORIZED {
+        return None;
+    }
+    let header = response.headers().get("www-authenticate")?;
+    header.to_str().ok().map(str::to_owned)
+}
+
+/// Returns a local file with the content of `url`, verified: the file itself for `file:`, else one in the cache. `token` is
+/// shown to the server.
 ///
 /// # Errors
 /// When it can't be had, or has another digest.
-pub async fn file(url: &str, sha256: &str) -> Result<PathBuf, FetchError> {
+pub async fn file(
+    url: &str,
+    sha256: &str,
+    token: Option<&Secret<String>>,
+) -> Result<PathBuf, FetchError> {
     let lock = UNDER_WAY
         .lock()
         .await
@@ -96,7 +119,7 @@ pub async fn file(url: &str, sha256: &str) -> Result<PathBuf, FetchError> {
         return Ok(done);
     }
     let part = folder.join(format!("{sha256}.part"));
-    download(url, &part).await?;
+    download(url, &part, token).await?;
     if let Err(error) = verify(url, &part, sha256).await {
         // What was resumed may have been the beginning of something else.
         let _ = tokio::fs::remove_file(&part).await;
@@ -108,11 +131,15 @@ pub async fn file(url: &str, sha256: &str) -> Result<PathBuf, FetchError> {
     Ok(done)
 }
 
-async fn download(url: &str, part: &Path) -> Result<(), FetchError> {
+async fn download(
+    url: &str,
+    part: &Path,
+    token: Option<&Secret<String>>,
+) -> Result<(), FetchError> {
     let have = tokio::fs::metadata(part).await.map_or(0, |meta| meta.len());
-    let response = match get(url, have).await {
+    let response = match get(url, have, token).await {
         // Nothing beyond what is there, or no resuming: begin anew.
-        Err(_) if have > 0 => get(url, 0).await?,
+        Err(_) if have > 0 => get(url, 0, token).await?,
         other => other?,
     };
     let resumed = response.status() == reqwest::StatusCode::PARTIAL_CONTENT;
@@ -134,15 +161,29 @@ async fn download(url: &str, part: &Path) -> Result<(), FetchError> {
     file.sync_all().await.map_err(|error| local(part, error))
 }
 
-async fn get(url: &str, from: u64) -> Result<reqwest::Response, FetchError> {
+fn request(
+    url: &str,
+    token: Option<&Secret<String>>,
+) -> Result<reqwest::RequestBuilder, reqwest::Error> {
     crate::target::crypto::init();
     let client = reqwest::Client::builder()
         .connect_timeout(Duration::from_secs(10))
         .read_timeout(Duration::from_secs(30))
         .user_agent("foundry")
-        .build()
-        .map_err(|error| unreachable(url, &error))?;
-    let mut request = client.get(url);
+        .build()?;
+    let request = client.get(url);
+    Ok(match token {
+        Some(token) => request.bearer_auth(token.expose()),
+        None => request,
+    })
+}
+
+async fn get(
+    url: &str,
+    from: u64,
+    token: Option<&Secret<String>>,
+) -> Result<reqwest::Response, FetchError> {
+    let mut request = request(url, token).map_err(|error| unreachable(url, &error))?;
     if from > 0 {
         request = request.header("Range", format!("bytes={from}-"));
     }
@@ -244,7 +285,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let part = folder.path().join("part");
         std::fs::write(&part, &TEXT[..4]).unwrap();
-        download(&server.uri(), &part).await.unwrap();
+        download(&server.uri(), &part, None).await.unwrap();
         assert_eq!(std::fs::read(&part).unwrap(), TEXT);
     }
 
@@ -258,7 +299,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let part = folder.path().join("part");
         std::fs::write(&part, b"something else that is longer").unwrap();
-        download(&server.uri(), &part).await.unwrap();
+        download(&server.uri(), &part, None).await.unwrap();
         assert_eq!(std::fs::read(&part).unwrap(), TEXT);
     }
 
@@ -268,14 +309,14 @@ mod tests {
         let path = folder.path().join("tool");
         std::fs::write(&path, TEXT).unwrap();
         let url = format!("file://{}", path.display());
-        assert_eq!(file(&url, &digest()).await.unwrap(), path);
+        assert_eq!(file(&url, &digest(), None).await.unwrap(), path);
         let odd = folder.path().join("v1+k1");
         std::fs::write(&odd, TEXT).unwrap();
         let odd_url = format!("file://{}/v1%2Bk1", folder.path().display());
-        assert_eq!(file(&odd_url, &digest()).await.unwrap(), odd);
+        assert_eq!(file(&odd_url, &digest(), None).await.unwrap(), odd);
         assert_eq!(text(&odd_url).await.unwrap().as_bytes(), TEXT);
         let wanted = "0".repeat(64);
-        let error = file(&url, &wanted).await.unwrap_err().to_string();
+        let error = file(&url, &wanted, None).await.unwrap_err().to_string();
         assert!(
             error.contains(&digest()) && error.contains(&wanted),
             "{error}"

@@ -277,7 +277,7 @@ impl Job<'_> {
 
     /// Downloads here and puts the file where `install.sh` looks for it.
     async fn push(&self) -> Result<(), StepError> {
-        let from = fetch::file(&self.source.url, self.sha256)
+        let from = fetch::file(&self.source.url, self.sha256, None)
             .await
             .map_err(|error| inputs::wrong(error.to_string()))?;
         (self.context.say)("pushing it over SSH");

@@ -68,7 +68,7 @@ pub fn choose(
 }
 
 /// Returns the address that the first mirror with a fitting prefix makes of `url`.
-fn rewrite(url: &str, mirrors: &[Mirror]) -> String {
+pub fn rewrite(url: &str, mirrors: &[Mirror]) -> String {
     mirrors
         .iter()
         .find_map(|mirror| {

@@ -30,7 +30,7 @@ pub async fn facts(client: &Client, inputs: &Values) -> Result<Facts, Fault> {
             let names = wanted.into_iter().filter(|(name, wanted)| {
                 let found = found.get(name);
                 // What is secret goes in and never comes out again.
-                !(wanted.secret && found.is_none()) && !same(&wanted.value, found)
+                !(same(&wanted.value, found) || wanted.secret && found.is_none())
             });
             names.map(|(name, _)| name).collect::<Vec<_>>().join(" ")
         }

@@ -1,0 +1,12 @@
+//! Charts by K3s' HelmChart: no helm binary, the cluster's own controller does the work and is followed to the end. Does not
+//! know which charts there are.
+
+mod archive;
+mod follow;
+mod oci;
+mod order;
+mod release;
+mod repair;
+
+pub use order::{ChartOrder, SETTLED};
+pub use release::Releases;
