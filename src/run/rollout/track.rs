@@ -301,9 +301,17 @@ impl Track {
             .filter(|(_, (host, stage))| !self.admits(*host, *stage))
             .map(|(step, _)| *step)
             .collect();
-        self.held.clear();
+        // A host that has begun goes on, also with steps that were held back before it was let in.
+        let on: Vec<StepId> = std::mem::take(&mut self.held)
+            .into_iter()
+            .filter(|((stage, host), _)| self.admits(*host, *stage))
+            .flat_map(|(_, steps)| steps)
+            .collect();
         self.pending.push(Move::Stop { rule: self.id, why });
         self.pending.push(Move::Drop(never));
+        if !on.is_empty() {
+            self.pending.push(Move::Release(on));
+        }
     }
 
     pub fn stuck(&mut self) {
