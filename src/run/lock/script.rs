@@ -288,7 +288,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path();
         take(dir, "aa", None);
-        age(dir, 59);
+        age(dir, 45);
         assert_eq!(token(&take(dir, "bb", None)), "aa");
         age(dir, 61);
         assert_eq!(
