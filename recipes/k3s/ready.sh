@@ -20,8 +20,10 @@ $metrics
 etcd_server_has_leader 1
 "*) ;;
     *)
-        # A voter that finds no leader when it starts is the first to come back after all were down: the next one may start.
-        if [ "$1" = start ]; then exit 0; fi
+        # A member of old that finds no leader when it starts is the first to come back after all were down: the next may start.
+        member=$(stat --format=%Y /var/lib/rancher/k3s/server/db/etcd/name 2>/dev/null || date +%s)
+        started=$(date -d "$(systemctl show --property=ExecMainStartTimestamp --value k3s.service)" +%s)
+        if [ "$1" = start ] && [ "$member" -lt "$started" ]; then exit 0; fi
         echo "its etcd knows no leader: are most of the servers up?"
         exit 1
         ;;
