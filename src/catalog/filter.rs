@@ -14,6 +14,7 @@ use super::version::Version;
 
 /// Names of our filters, for the reference and for suggestions.
 pub const FILTERS: &[&str] = &[
+    "addresses",
     "b64",
     "basename",
     "bytes",
@@ -31,6 +32,8 @@ pub const FILTERS: &[&str] = &[
     "version_gt",
     "version_le",
     "version_lt",
+    "with_role",
+    "without_role",
 ];
 
 /// Filters of minijinja that look into a text or a number: a value to come can't go through them. The others only
@@ -124,11 +127,48 @@ pub(super) fn register(environment: &mut Environment<'static>) {
         Ok(json_to_jinja(parsed))
     });
     environment.add_filter("merge", |base: Jinja, over: Jinja| merged(&base, &over));
+    environment.add_filter("with_role", |hosts: Jinja, role: &str| {
+        by_role(&hosts, role, true)
+    });
+    environment.add_filter("without_role", |hosts: Jinja, role: &str| {
+        by_role(&hosts, role, false)
+    });
+    environment.add_filter("addresses", addresses);
     version_filter(environment, "version_eq", std::cmp::Ordering::is_eq);
     version_filter(environment, "version_ge", std::cmp::Ordering::is_ge);
     version_filter(environment, "version_gt", std::cmp::Ordering::is_gt);
     version_filter(environment, "version_le", std::cmp::Ordering::is_le);
     version_filter(environment, "version_lt", std::cmp::Ordering::is_lt);
+}
+
+/// Returns the address by which the others reach each host, by its name.
+fn addresses(hosts: &Jinja) -> Result<Jinja, Error> {
+    let entry = |host: Jinja| {
+        let inner = host.get_attr("labels")?.get_attr("internal-address")?;
+        let address = if inner.is_undefined() {
+            host.get_attr("address")?
+        } else {
+            inner
+        };
+        Ok((host.get_attr("name")?, address))
+    };
+    let entries: Result<Vec<(Jinja, Jinja)>, Error> = hosts.try_iter()?.map(entry).collect();
+    Ok(Jinja::from_pairs(entries?))
+}
+
+/// Returns those of `hosts` that have the role, or those that have not.
+fn by_role(hosts: &Jinja, role: &str, wanted: bool) -> Result<Vec<Jinja>, Error> {
+    let has = |host: &Jinja| -> Result<bool, Error> {
+        let mut roles = host.get_attr("roles")?.try_iter()?;
+        Ok(roles.any(|own| own.as_str() == Some(role)) == wanted)
+    };
+    let mut found = Vec::new();
+    for host in hosts.try_iter()? {
+        if has(&host)? {
+            found.push(host);
+        }
+    }
+    Ok(found)
 }
 
 /// Quotes `text` for a POSIX shell.

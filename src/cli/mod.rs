@@ -17,6 +17,7 @@ mod keeper;
 mod lab;
 mod lock;
 mod look;
+mod outdated;
 mod plan;
 mod print;
 mod prompt;

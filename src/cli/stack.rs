@@ -3,6 +3,7 @@
 use super::Global;
 use super::build::{BuildOptions, build};
 use super::exit::CliResult;
+use super::outdated::outdated;
 use super::print::{Output, print};
 use super::session::Session;
 use super::status::status;
@@ -30,6 +31,15 @@ enum StackCommand {
         #[arg(long, value_enum, default_value_t)]
         output: Output,
     },
+    /// Shows what could be newer, in the config and on the machines; exit code 2 if anything could
+    Outdated {
+        /// Ask no host and no API what is installed
+        #[arg(long)]
+        offline: bool,
+        /// How to show it
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
     /// Checks the config against the catalog; touches nothing
     Validate,
 }
@@ -42,6 +52,7 @@ pub async fn stack(args: StackArgs, global: &Global) -> CliResult {
             build(&whole, dry_run, &options, global).await
         }
         StackCommand::Status { output } => status(&whole, output, global).await,
+        StackCommand::Outdated { offline, output } => outdated(offline, output, global).await,
         StackCommand::Validate => validate(global),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::artifact::Install;
 use super::bao::{Handover, Init, Join, Unseal};
 use super::chosen::Chosen;
+use super::kubeconfig::ReadKubeconfig;
 use super::shared::SharedSecret;
 use super::tls::{Authority, Certificate};
 use crate::probe::ActionProbe;
@@ -19,6 +20,7 @@ impl Default for BuiltIn {
             Arc::new(Install),
             Arc::new(SharedSecret),
             Arc::new(Chosen),
+            Arc::new(ReadKubeconfig),
             Arc::new(Authority),
             Arc::new(Certificate),
             Arc::new(Init),

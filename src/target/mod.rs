@@ -9,6 +9,7 @@ mod crypto;
 mod group;
 pub mod host;
 mod inputs;
+pub mod kubeconfig;
 mod script;
 mod shared;
 mod tls;
