@@ -1,6 +1,7 @@
 //! Concrete, typed values: what inputs, outputs and settings hold once everything about them is known.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 
 use indexmap::IndexMap;
 
@@ -26,6 +27,23 @@ pub enum Value {
     List(Vec<Value>),
     /// A mapping, sorted.
     Map(BTreeMap<String, Value>),
+}
+
+/// For telling equal values apart from others within one process: a secret goes in too, and nothing comes out but a
+/// number that nobody keeps.
+impl Hash for Value {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        std::mem::discriminant(self).hash(state);
+        match self {
+            Self::Null => {}
+            Self::Bool(flag) => flag.hash(state),
+            Self::Int(number) => number.hash(state),
+            Self::Text(text) => text.hash(state),
+            Self::Secret(secret) => secret.expose().hash(state),
+            Self::List(items) => items.hash(state),
+            Self::Map(entries) => entries.hash(state),
+        }
+    }
 }
 
 impl Value {

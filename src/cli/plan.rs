@@ -434,7 +434,7 @@ fn explain_step(out: &mut String, session: &Session, looked: &Looked, id: StepId
         }
         Some(Ok(facts)) => {
             let _ = writeln!(out, "  facts    (* is compared with what is wanted)");
-            for (name, fact) in facts {
+            for (name, fact) in &**facts {
                 let shown = match fact {
                     crate::probe::Fact::Secret(_) => "[redacted]".to_owned(),
                     fact => crate::plan::shorten(fact.value()),

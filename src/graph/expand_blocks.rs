@@ -25,22 +25,25 @@ pub(super) struct Block {
     pub task: Arc<Task>,
     /// Steps, those of one host together, in the order of the component's hosts.
     pub instances: Vec<Instance>,
-    /// Host → its steps in `instances`, sorted by host. Empty for a group or service step.
-    pub by_host: Vec<(HostId, Range<usize>)>,
+    /// Items of `for_each`: those of all hosts where it is the same for all, else one host's after the other's.
+    pub items: Vec<Item>,
+    /// `HostId` → its steps in `instances`. Ends with the last host that has any; empty for a group or service step.
+    by_host: Vec<Range<u32>>,
     /// Where a group or service step runs; `None` for host steps.
     pub target: Option<Target>,
     /// Id of the first step; the others follow.
     pub first: StepId,
 }
 
-/// One step to be.
+/// One step to be. There may be millions, so it is small.
+#[derive(Clone, Copy)]
 pub(super) struct Instance {
     pub host: Option<HostId>,
-    pub item: Option<Item>,
+    /// Index of [`Block::items`].
+    pub item: Option<u32>,
 }
 
 /// One item of `for_each`.
-#[derive(Clone)]
 pub(super) struct Item {
     pub name: Arc<str>,
     pub value: Jinja,
@@ -54,10 +57,24 @@ impl Block {
 
     /// Returns the steps on `host`, as a range of the instances.
     pub fn on(&self, host: HostId) -> Range<usize> {
-        match self.by_host.binary_search_by_key(&host, |(host, _)| *host) {
-            Ok(at) => self.by_host[at].1.clone(),
-            Err(_) => 0..0,
+        self.by_host
+            .get(host.0 as usize)
+            .map_or(0..0, |range| range.start as usize..range.end as usize)
+    }
+
+    /// Returns the item of one of the steps.
+    pub fn item(&self, instance: Instance) -> Option<&Item> {
+        self.items.get(instance.item? as usize)
+    }
+
+    /// Notes that the steps from `start` on are those of `host`.
+    fn close_host(&mut self, host: HostId, start: usize) {
+        let at = host.0 as usize;
+        if self.by_host.len() <= at {
+            self.by_host.resize(at + 1, 0..0);
         }
+        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        self.by_host[at] = place(start)..place(self.instances.len());
     }
 }
 
@@ -120,7 +137,8 @@ impl Expansion<'_> {
                 part,
                 name: name.as_str().into(),
                 task: task.clone(),
-                instances: Vec::with_capacity(on.len()),
+                instances: Vec::new(),
+                items: Vec::new(),
                 by_host: Vec::new(),
                 target,
                 first: StepId(0),
@@ -178,25 +196,35 @@ impl Expansion<'_> {
             .when
             .as_ref()
             .is_some_and(|when| self.mentions(block.part, when).item);
-        let mut items: Option<Vec<Option<Item>>> = None;
-        let mut wanted: HashMap<Option<usize>, bool> = HashMap::new();
+        // Which of the items are this host's; `None` for the one step without any.
+        let mut items: Option<Vec<Option<u32>>> = None;
+        let mut wanted: HashMap<Option<u32>, bool> = HashMap::new();
         for host in on {
             if items.is_none() || items_per_host {
                 wanted.clear();
                 items = self.items(block, step, *host, problems);
+                if let Some(items) = &items
+                    && !items_per_host
+                {
+                    block.instances.reserve_exact(items.len() * on.len());
+                }
             }
             if when_per_host {
                 wanted.clear();
             }
             let Some(items) = &items else { return };
             let start = block.instances.len();
-            for (at, item) in items.iter().enumerate() {
-                let asked = when_per_item.then_some(at);
+            for item in items {
+                let instance = Instance {
+                    host: *host,
+                    item: *item,
+                };
+                let asked = item.filter(|_| when_per_item);
                 let wanted = match wanted.get(&asked) {
+                    _ if step.when.is_none() => true,
                     Some(wanted) => *wanted,
                     None => {
-                        let Some(answer) = self.wanted(block, step, *host, item.as_ref(), problems)
-                        else {
+                        let Some(answer) = self.wanted(block, step, instance, problems) else {
                             return;
                         };
                         wanted.insert(asked, answer);
@@ -204,19 +232,15 @@ impl Expansion<'_> {
                     }
                 };
                 if wanted {
-                    block.instances.push(Instance {
-                        host: *host,
-                        item: item.clone(),
-                    });
+                    block.instances.push(instance);
                 }
             }
             if let Some(host) = host
                 && block.instances.len() > start
             {
-                block.by_host.push((*host, start..block.instances.len()));
+                block.close_host(*host, start);
             }
         }
-        block.by_host.sort_unstable_by_key(|(host, _)| *host);
     }
 
     /// Evaluates `when`. `None`: it is wrong, and that has been said.
@@ -224,14 +248,14 @@ impl Expansion<'_> {
         &self,
         block: &Block,
         step: &RecipeStep,
-        host: Option<HostId>,
-        item: Option<&Item>,
+        instance: Instance,
         problems: &mut AllProblems,
     ) -> Option<bool> {
         let Some(when) = &step.when else {
             return Some(true);
         };
-        let (message, line) = match self.evaluate(block.part, when, host, item) {
+        let item = block.item(instance);
+        let (message, line) = match self.evaluate(block.part, when, instance.host, item) {
             Ok(value) if value.kind() == ValueKind::Bool => {
                 return Some(value.is_true());
             }
@@ -252,20 +276,25 @@ impl Expansion<'_> {
         None
     }
 
-    /// Evaluates `for_each`. `None`: it is wrong, and that has been said.
+    /// Evaluates `for_each` and appends what it gives to the block's items. `None`: it is wrong, and that has been said.
     fn items(
         &self,
-        block: &Block,
+        block: &mut Block,
         step: &RecipeStep,
         host: Option<HostId>,
         problems: &mut AllProblems,
-    ) -> Option<Vec<Option<Item>>> {
+    ) -> Option<Vec<Option<u32>>> {
         let Some(for_each) = &step.for_each else {
             return Some(vec![None]);
         };
         let (message, line) = match self.evaluate(block.part, for_each, host, None) {
             Ok(value) => match items_of(&value) {
-                Ok(items) => return Some(items.into_iter().map(Some).collect()),
+                Ok(items) => {
+                    let first = u32::try_from(block.items.len()).ok()?;
+                    block.items.extend(items);
+                    let after = u32::try_from(block.items.len()).ok()?;
+                    return Some((first..after).map(Some).collect());
+                }
                 Err(message) => (message, None),
             },
             Err(error) => (error.message, error.line),

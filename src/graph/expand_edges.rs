@@ -10,6 +10,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::expand::Expansion;
 use super::expand_blocks::Block;
+use super::order::Order;
 use super::{Graph, Inputs, Label, Step, StepId, Target};
 use crate::catalog::AllProblems;
 use crate::config::{HostId, Problem, suggest_help};
@@ -42,9 +43,14 @@ impl Expansion<'_> {
         for block in blocks {
             let needs = self.needs(block, &by_label, problems);
             let first = self.first_of(block);
+            if needs.is_empty() && first.is_empty() {
+                continue;
+            }
+            // Filled anew for each step, so that each step's own list is as long as it need be and no longer.
+            let (mut found, mut watch) = (Vec::new(), Vec::new());
             for index in 0..block.instances.len() {
-                let mut found = Vec::new();
-                let mut watch = Vec::new();
+                found.clear();
+                watch.clear();
                 for need in &needs {
                     let list = if need.watch { &mut watch } else { &mut found };
                     self.edges(graph, blocks, block, index, *need, &mut gathers, list);
@@ -53,14 +59,16 @@ impl Expansion<'_> {
                     found.extend(first.clone().map(|at| block.id(at)));
                 }
                 let step = &mut graph.steps[block.id(index).0 as usize];
-                step.watch.extend(watch.iter().copied());
-                step.needs.extend(found.into_iter().chain(watch));
-                sort(&mut step.watch);
-                sort(&mut step.needs);
+                if !watch.is_empty() {
+                    found.extend_from_slice(&watch);
+                    add(&mut step.watch, &mut watch);
+                }
+                add(&mut step.needs, &mut found);
             }
         }
         self.connect_components(blocks, graph, problems);
         if problems.is_empty()
+            && Order::of(graph, |_| true).steps.len() < graph.steps.len()
             && let Some(cycle) = cycle(graph)
         {
             self.report_cycle(blocks, graph, &cycle, problems);
@@ -309,12 +317,21 @@ fn gather(graph: &mut Graph, label: Label, needs: Vec<StepId>, watch: Vec<StepId
     id
 }
 
+/// Puts what `more` holds among `ids`, sorted and without doubles. Leaves anything in `more`.
+fn add(ids: &mut Vec<StepId>, more: &mut Vec<StepId>) {
+    more.extend_from_slice(ids);
+    sort(more);
+    if more.len() > ids.len() {
+        *ids = more.as_slice().to_vec();
+    }
+}
+
 fn sort(ids: &mut Vec<StepId>) {
     ids.sort_unstable();
     ids.dedup();
 }
 
-/// Returns the shortest cycle through one of the steps that lie on one, each needing the next, or `None`.
+/// Returns the shortest cycle through one of the steps that lie on one, each needing the next; `None` if there is none.
 fn cycle(graph: &Graph) -> Option<Vec<StepId>> {
     let edges = graph.steps.iter().map(|step| step.needs.len()).sum();
     let mut order: DiGraph<(), (), u32> = DiGraph::with_capacity(graph.steps.len(), edges);
@@ -330,7 +347,6 @@ fn cycle(graph: &Graph) -> Option<Vec<StepId>> {
             );
         }
     }
-    petgraph::algo::toposort(&order, None).err()?;
     let circle = petgraph::algo::kosaraju_scc(&order)
         .into_iter()
         .filter(|nodes| nodes.len() > 1 || order.contains_edge(nodes[0], nodes[0]))

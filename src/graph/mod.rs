@@ -2,6 +2,7 @@
 
 mod bind;
 mod expand;
+mod expand_bind;
 mod expand_blocks;
 mod expand_checks;
 mod expand_edges;
@@ -20,6 +21,7 @@ mod input;
 mod key;
 mod keys;
 mod label;
+mod order;
 mod pattern;
 mod picture;
 mod query;
@@ -38,6 +40,7 @@ pub use input::{Hole, HoleId, Input, Inputs, Part, Unfilled};
 pub use key::{Fingerprints, Key, explain_key, key, shown};
 pub use keys::{Keyed, keys};
 pub use label::{Label, LabelError};
+pub use order::Order;
 pub use picture::Hosts;
 pub use query::{Cycle, Links};
 pub use select::{SelectError, Selection, Selector};

@@ -15,7 +15,7 @@ use crate::probe::{Fact, Facts, Fault, Stamp};
 pub fn decide_step(
     step: &Step,
     values: &Values,
-    facts: &Result<Facts, Fault>,
+    facts: Result<&Facts, &Fault>,
     found: Option<&Stamp>,
     secrets: &Fingerprints,
 ) -> Decision {
@@ -33,11 +33,11 @@ fn judge(
     task: &Task,
     step: &Step,
     values: &Values,
-    facts: &Result<Facts, Fault>,
+    facts: Result<&Facts, &Fault>,
     found: Option<&Stamp>,
     secrets: &Fingerprints,
 ) -> Result<Decision, Fault> {
-    let facts = facts.as_ref().map_err(Clone::clone)?;
+    let facts = facts.map_err(Clone::clone)?;
     let mismatches = mismatches(&wanted(task, values)?, facts);
     let nothing_there = !mismatches.is_empty() && mismatches.iter().all(|mismatch| mismatch.absent);
     let right = mismatches.is_empty();

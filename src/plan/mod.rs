@@ -1,5 +1,6 @@
 //! (Graph, facts) → plan: verdict and reasons per step. Pure; executes nothing.
 
+mod alike;
 mod decide;
 mod diff;
 #[expect(

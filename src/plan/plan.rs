@@ -1,17 +1,19 @@
 //! All steps' decisions, each in the light of those before it. Executes nothing; one pass over steps and edges.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 
-use super::decide::{blocked, decide_step};
+use super::alike::Alike;
+use super::decide::blocked;
 use super::verdict::{Decision, Outputs, Reason, Verdict};
-use crate::graph::{Fingerprints, Graph, Hole, HoleId, Selection, Step, StepId, Target};
-use crate::probe::{Facts, Fault, Filled, Known, Observed};
+use crate::graph::{Fingerprints, Graph, Hole, HoleId, Order, Selection, Step, StepId, Target};
+use crate::probe::{Filled, Known, Observed};
 
 /// What is to be done, and why.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// One decision per planned step, by `StepId`; `None` is a step that this plan is not about.
-    pub decisions: Vec<Option<Decision>>,
+    /// One decision per planned step, by `StepId`; `None` is a step that this plan is not about. Steps that are alike
+    /// share theirs.
+    pub decisions: Vec<Option<Arc<Decision>>>,
     /// The planned steps, each after all it needs.
     pub order: Vec<StepId>,
     /// Length of the longest path of needs before each step, by `StepId`.
@@ -30,7 +32,7 @@ impl Plan {
     /// Returns the decision of a step, if the plan is about it.
     #[must_use]
     pub fn decision(&self, step: StepId) -> Option<&Decision> {
-        self.decisions.get(step.0 as usize)?.as_ref()
+        self.decisions.get(step.0 as usize)?.as_deref()
     }
 
     /// Returns the verdict of a step, if the plan is about it.
@@ -57,12 +59,16 @@ pub fn plan(
     secrets: &Fingerprints,
 ) -> Plan {
     let count = graph.steps.len();
-    let (order, level) = sorted(graph, selection);
+    let planned = |id: StepId| selection.steps.contains(id) || selection.held.contains(id);
+    let Order {
+        steps: order,
+        level,
+    } = Order::of(graph, planned);
     let mut planner = Planner {
         graph,
         selection,
         observed,
-        secrets,
+        alike: Alike::new(graph, &order, observed, &known, secrets),
         runs_before: vec![None; count],
         plan: Plan {
             decisions: vec![None; count],
@@ -85,14 +91,14 @@ struct Planner<'a> {
     graph: &'a Graph,
     selection: &'a Selection,
     observed: &'a Observed,
-    secrets: &'a Fingerprints,
+    alike: Alike<'a>,
     /// A step that will or may run before this one, however far away.
     runs_before: Vec<Option<StepId>>,
     plan: Plan,
 }
 
 impl Planner<'_> {
-    fn decide(&mut self, id: StepId) -> Decision {
+    fn decide(&mut self, id: StepId) -> Arc<Decision> {
         let step = self.graph.step(id);
         let runs_before = step.needs.iter().find_map(|need| {
             if self.plan.will_or_may_run(*need) {
@@ -118,9 +124,12 @@ impl Planner<'_> {
         if let Some(reason) = self.unreachable(id, step) {
             return without_outputs(Verdict::Blocked, vec![reason]);
         }
+        if let Some(decision) = self.alike.decision(id) {
+            return self.known_step(id, step, decision);
+        }
         let filled = self.plan.known.fill(&step.inputs);
         if let Some(wrong) = filled.wrong {
-            return blocked(wrong);
+            return Arc::new(blocked(wrong));
         }
         if !filled.open.is_empty() {
             return self.open(&filled);
@@ -144,7 +153,10 @@ impl Planner<'_> {
                 };
                 without_outputs(Verdict::Maybe, waits.into_iter().chain([fault]).collect())
             }
-            Some(facts) => self.known_step(id, step, &filled, facts),
+            Some(_) => {
+                let decision = self.alike.decide_later(id, filled.values);
+                self.known_step(id, step, decision)
+            }
         }
     }
 
@@ -153,11 +165,8 @@ impl Planner<'_> {
         &mut self,
         id: StepId,
         step: &Step,
-        filled: &Filled,
-        facts: &Result<Facts, Fault>,
-    ) -> Decision {
-        let stamp = self.observed.stamp(id);
-        let mut decision = decide_step(step, &filled.values, facts, stamp, self.secrets);
+        mut decision: Arc<Decision>,
+    ) -> Arc<Decision> {
         if decision.verdict != Verdict::Satisfied {
             return decision;
         }
@@ -167,9 +176,10 @@ impl Planner<'_> {
             .iter()
             .find(|watched| self.plan.will_or_may_run(**watched))
         {
+            let decision = Arc::make_mut(&mut decision);
             decision.verdict = Verdict::Maybe;
             decision.reasons = vec![self.waits(*on)];
-        } else {
+        } else if !decision.outputs.is_empty() {
             self.plan.known.learn(id, &decision.outputs);
         }
         decision
@@ -214,7 +224,7 @@ impl Planner<'_> {
         })
     }
 
-    fn open(&self, filled: &Filled) -> Decision {
+    fn open(&self, filled: &Filled) -> Arc<Decision> {
         let reasons: Vec<Reason> = filled
             .all_open()
             .into_iter()
@@ -260,44 +270,11 @@ impl Planner<'_> {
     }
 }
 
-fn without_outputs(verdict: Verdict, mut reasons: Vec<Reason>) -> Decision {
+fn without_outputs(verdict: Verdict, mut reasons: Vec<Reason>) -> Arc<Decision> {
     reasons.dedup();
-    Decision {
+    Arc::new(Decision {
         verdict,
         reasons,
         outputs: Outputs::new(),
-    }
-}
-
-/// Puts the steps of a selection into an order in which each comes after all it needs, and tells how deep each lies.
-fn sorted(graph: &Graph, selection: &Selection) -> (Vec<StepId>, Vec<u32>) {
-    let count = graph.steps.len();
-    let planned = |id: &StepId| selection.steps.contains(*id) || selection.held.contains(*id);
-    let mut waiting = vec![0_usize; count];
-    let mut dependents: Vec<Vec<StepId>> = vec![Vec::new(); count];
-    let mut level = vec![0; count];
-    let mut ready = VecDeque::new();
-    for id in graph.ids().filter(planned) {
-        let needs = graph.step(id).needs.iter().filter(|need| planned(need));
-        for need in needs {
-            waiting[id.0 as usize] += 1;
-            dependents[need.0 as usize].push(id);
-        }
-        if waiting[id.0 as usize] == 0 {
-            ready.push_back(id);
-        }
-    }
-    let mut order = Vec::new();
-    while let Some(id) = ready.pop_front() {
-        order.push(id);
-        for next in &dependents[id.0 as usize] {
-            let next_index = next.0 as usize;
-            level[next_index] = level[next_index].max(level[id.0 as usize] + 1);
-            waiting[next_index] -= 1;
-            if waiting[next_index] == 0 {
-                ready.push_back(*next);
-            }
-        }
-    }
-    (order, level)
+    })
 }

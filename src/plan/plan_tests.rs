@@ -72,7 +72,7 @@ fn facts(state: &str) -> Facts {
     ])
 }
 
-fn fault(not_yet: bool) -> Result<Facts, Fault> {
+fn fault(not_yet: bool) -> Result<Arc<Facts>, Fault> {
     Err(Fault {
         message: "no answer".into(),
         not_yet,
@@ -83,12 +83,17 @@ fn fault(not_yet: bool) -> Result<Facts, Fault> {
 fn all_well(graph: &Graph) -> Observed {
     let mut observed = Observed::none(graph);
     for step in graph.ids().filter(|id| graph.step(*id).task.is_some()) {
-        observed.steps[step.0 as usize] = Some(Ok(facts("on")));
+        observed.steps[step.0 as usize] = Some(Ok(facts("on").into()));
     }
     observed
 }
 
-fn see(observed: &mut Observed, graph: &Graph, label: &str, seen: Option<Result<Facts, Fault>>) {
+fn see(
+    observed: &mut Observed,
+    graph: &Graph,
+    label: &str,
+    seen: Option<Result<Arc<Facts>, Fault>>,
+) {
     observed.steps[id(graph, label).0 as usize] = seen;
 }
 
@@ -150,7 +155,12 @@ fn what_is_as_wanted_stays_and_needs_only_order() {
             .flatten()
             .all(|d| d.verdict == Verdict::Satisfied)
     );
-    see(&mut observed, &graph, "c:one@a", Some(Ok(facts("off"))));
+    see(
+        &mut observed,
+        &graph,
+        "c:one@a",
+        Some(Ok(facts("off").into())),
+    );
     let plan = planned(&graph, &observed);
     insta::assert_snapshot!(say(&graph, &plan), @r"
     c:one@a drifted: fact `state` is off, wanted on
@@ -171,7 +181,12 @@ fn what_is_watched_makes_maybe_and_is_remembered_as_settled() {
         graph.steps[step.0 as usize].watch = vec![watched];
     }
     let mut observed = all_well(&graph);
-    see(&mut observed, &graph, "c:one@a", Some(Ok(facts("absent"))));
+    see(
+        &mut observed,
+        &graph,
+        "c:one@a",
+        Some(Ok(facts("absent").into())),
+    );
     let plan = planned(&graph, &observed);
     insta::assert_snapshot!(say(&graph, &plan), @r"
     c:one@a missing: fact `state` is absent, wanted on
@@ -209,7 +224,12 @@ fn a_fault_waits_for_what_may_mend_it_and_blocks_otherwise() {
     let mut observed = all_well(&graph);
     see(&mut observed, &graph, "c:last@b", Some(fault(true)));
     assert!(say(&graph, &planned(&graph, &observed)).ends_with("c:last@b blocked: no answer"));
-    see(&mut observed, &graph, "c:one@a", Some(Ok(facts("off"))));
+    see(
+        &mut observed,
+        &graph,
+        "c:one@a",
+        Some(Ok(facts("off").into())),
+    );
     assert!(
         say(&graph, &planned(&graph, &observed))
             .ends_with("c:last@b maybe: waits for c:one@a; no answer"),
@@ -259,17 +279,32 @@ fn holes_are_filled_by_satisfied_steps_and_known_secrets() {
             &fingerprints(),
         )
     };
-    see(&mut observed, &graph, "c:two@a", Some(Ok(facts("x1"))));
+    see(
+        &mut observed,
+        &graph,
+        "c:two@a",
+        Some(Ok(facts("x1").into())),
+    );
     insta::assert_snapshot!(say(&graph, &with(&observed)), @r"
     c:one@a satisfied
     c:two@a satisfied
     ");
-    see(&mut observed, &graph, "c:one@a", Some(Ok(facts("off"))));
+    see(
+        &mut observed,
+        &graph,
+        "c:one@a",
+        Some(Ok(facts("off").into())),
+    );
     insta::assert_snapshot!(say(&graph, &with(&observed)), @r"
     c:one@a drifted: fact `state` is off, wanted on
     c:two@a maybe: waits for c:one@a
     ");
-    see(&mut observed, &graph, "c:one@a", Some(Ok(facts("on"))));
+    see(
+        &mut observed,
+        &graph,
+        "c:one@a",
+        Some(Ok(facts("on").into())),
+    );
     see(&mut observed, &graph, "c:two@a", None);
     let plan = with(&observed);
     assert_eq!(plan.ask_again, [StepId(1)]);
@@ -280,7 +315,9 @@ fn holes_are_filled_by_satisfied_steps_and_known_secrets() {
 fn an_output_that_is_not_told_is_said_and_not_waited_for() {
     let graph = with_holes();
     let mut observed = all_well(&graph);
-    observed.steps[0] = Some(Ok(Facts::from([("state".to_owned(), Fact::from("on"))])));
+    observed.steps[0] = Some(Ok(
+        Facts::from([("state".to_owned(), Fact::from("on"))]).into()
+    ));
     let said = say(&graph, &planned(&graph, &observed));
     assert!(said.starts_with("c:one@a blocked: output `id`: "), "{said}");
 }
@@ -289,7 +326,12 @@ fn an_output_that_is_not_told_is_said_and_not_waited_for() {
 fn held_steps_are_looked_at_and_block_what_needs_them() {
     let graph = stated(CHAIN);
     let mut observed = all_well(&graph);
-    see(&mut observed, &graph, "c:two@a", Some(Ok(facts("off"))));
+    see(
+        &mut observed,
+        &graph,
+        "c:two@a",
+        Some(Ok(facts("off").into())),
+    );
     let mut selection = everything(&graph);
     for (from, to) in [(StepId(1), true), (StepId(0), false)] {
         let mut one = StepSet::none(graph.steps.len());
@@ -346,8 +388,8 @@ proptest! {
                 0 => None,
                 1 => Some(fault(true)),
                 2 => Some(fault(false)),
-                3 => Some(Ok(facts("off"))),
-                _ => Some(Ok(facts("on"))),
+                3 => Some(Ok(facts("off").into())),
+                _ => Some(Ok(facts("on").into())),
             };
         }
         let plan = planned(&graph, &observed);
@@ -427,22 +469,22 @@ fn stamps_decide_where_facts_do_not() {
             .collect(),
         &fingerprints(),
     );
-    observed.stamps[0] = Some(right.clone());
+    observed.stamps[0] = Some(right.clone().into());
     assert_eq!(
         planned(&graph, &observed).verdict(StepId(0)),
         Some(Verdict::Satisfied)
     );
-    observed.stamps[0] = Some(Stamp {
+    observed.stamps[0] = Some(Arc::new(Stamp {
         key: "00".into(),
         inputs: BTreeMap::from([("want".to_owned(), "off".to_owned())]),
-    });
+    }));
     insta::assert_snapshot!(
         say(&graph, &planned(&graph, &observed)),
         @"c:one@a changed: input `want` off → on; last applied with other inputs"
     );
-    observed.stamps[0] = Some(Stamp {
+    observed.stamps[0] = Some(Arc::new(Stamp {
         key: "00".into(),
         ..right
-    });
+    }));
     insta::assert_snapshot!(say(&graph, &planned(&graph, &observed)), @"c:one@a changed: last applied with other inputs");
 }

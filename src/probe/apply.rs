@@ -72,9 +72,9 @@ pub struct Applied {
 #[derive(Debug)]
 pub struct Found {
     /// Its facts.
-    pub facts: Result<Facts, Fault>,
+    pub facts: Result<Arc<Facts>, Fault>,
     /// Its stamp.
-    pub stamp: Option<Stamp>,
+    pub stamp: Option<Arc<Stamp>>,
     /// What the host says of itself.
     pub host: Result<HostFacts, Fault>,
 }

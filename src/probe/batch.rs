@@ -1,6 +1,10 @@
 //! All that the steps of one host ask → one program, and its answer → facts by step. Starts and decides nothing. Knows
 //! steps only by their place in the list, so that hosts of one kind can share it.
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
 use zeroize::Zeroizing;
 
 use super::collect::{Found, Wants, render_host};
@@ -9,11 +13,10 @@ use super::frame::{self, Frames, Nonce};
 use super::reader::{Program, Reply};
 use super::script::{self, ProbeScript};
 use super::shell::ShellError;
-use std::sync::Arc;
-use std::time::Duration;
+use super::stamp;
 
 /// What one step asks of one host.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Ask {
     /// The step's label without its host: what scripts know as `$label`.
     pub label: String,
@@ -31,21 +34,25 @@ pub struct Batch {
     wants: Wants,
     asks: Vec<Slot>,
     program: Program,
+    /// Stamps that some host answered with.
+    stamps: stamp::Known,
 }
 
 struct Slot {
     ask: Arc<Ask>,
     /// A question that can't be put.
     refused: Option<Fault>,
+    /// What hosts answered so far: those that answer alike share their facts.
+    known: Mutex<HashSet<Arc<Facts>>>,
 }
 
 /// What one host answered.
 #[derive(Debug)]
 pub struct Answer {
     /// Facts of each step, in the order asked.
-    pub facts: Vec<Result<Facts, Fault>>,
+    pub facts: Vec<Result<Arc<Facts>, Fault>>,
     /// Stamp of each step, in the order asked.
-    pub stamps: Vec<Option<Stamp>>,
+    pub stamps: Vec<Option<Arc<Stamp>>>,
     /// What the host says of itself.
     pub host: Result<HostFacts, Fault>,
 }
@@ -53,8 +60,11 @@ pub struct Answer {
 /// Time for all that is not a script: connecting is not in it.
 const COLLECTORS: Duration = Duration::from_secs(60);
 
+/// Up to so many steps' stamps are read by name, not all that the host has: so do those that look at what they applied.
+const FEW: usize = 4;
+
 impl Batch {
-    /// Merges `asks`. `stamps` is the folder whose stamps are read.
+    /// Merges `asks`. `stamps` is the folder in which theirs are.
     #[must_use]
     pub fn new(
         asks: impl IntoIterator<Item = Arc<Ask>>,
@@ -62,8 +72,17 @@ impl Batch {
         nonce: Nonce,
     ) -> Self {
         let mut wants = Wants::default();
+        let asks: Vec<Arc<Ask>> = asks.into_iter().collect();
         if let Some(folder) = stamps {
-            wants.add_stamps(folder);
+            let few = asks.len() <= FEW;
+            wants.add_stamps(stamp::Wanted {
+                folder: folder.to_owned(),
+                only: if few {
+                    asks.iter().map(|ask| ask.stamp.clone()).collect()
+                } else {
+                    Vec::new()
+                },
+            });
         }
         let mut asks: Vec<Slot> = asks
             .into_iter()
@@ -72,7 +91,11 @@ impl Batch {
                     .questions
                     .iter()
                     .find_map(|question| wants.add(question).err());
-                Slot { ask, refused }
+                Slot {
+                    ask,
+                    refused,
+                    known: Mutex::default(),
+                }
             })
             .collect();
         let mut text = Zeroizing::new(String::new());
@@ -100,6 +123,7 @@ impl Batch {
             wants,
             asks,
             program,
+            stamps: stamp::Known::default(),
         }
     }
 
@@ -113,7 +137,7 @@ impl Batch {
     #[must_use]
     pub fn read(&self, reply: &Reply) -> Answer {
         let frames = Frames::read(&self.nonce, reply);
-        let found = self.wants.read(&frames);
+        let found = self.wants.read(&frames, &self.stamps);
         let folder = found.stamps.as_ref();
         let stamp = |slot: &Slot| {
             folder
@@ -126,7 +150,7 @@ impl Batch {
                 .asks
                 .iter()
                 .enumerate()
-                .map(|(index, slot)| slot.facts(index, &found, &frames))
+                .map(|(index, slot)| Ok(slot.share(slot.facts(index, &found, &frames)?)))
                 .collect(),
             stamps: self.asks.iter().map(stamp).collect(),
             host: match &found.stamps {
@@ -138,6 +162,17 @@ impl Batch {
 }
 
 impl Slot {
+    /// Returns the same facts as another host's, if one answered alike.
+    fn share(&self, facts: Facts) -> Arc<Facts> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get(&facts) {
+            return Arc::clone(known);
+        }
+        let facts = Arc::new(facts);
+        known.insert(Arc::clone(&facts));
+        facts
+    }
+
     fn facts(&self, index: usize, found: &Found, frames: &Frames) -> Result<Facts, Fault> {
         if let Some(fault) = &self.refused {
             return Err(fault.clone());

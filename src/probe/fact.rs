@@ -1,6 +1,8 @@
 //! What probes answer with: facts and faults. Does not know what is wanted.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use crate::catalog::{Collector, Value};
 use crate::config::HostId;
@@ -80,6 +82,14 @@ impl Fact {
     }
 }
 
+/// As [`Value`]'s: for telling equal facts apart from others within one process.
+impl Hash for Fact {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        std::mem::discriminant(self).hash(state);
+        self.value().hash(state);
+    }
+}
+
 impl From<&str> for Fact {
     fn from(text: &str) -> Self {
         Self::Text(text.to_owned())
@@ -103,7 +113,7 @@ pub struct Fault {
 }
 
 /// A question to a collector, ready to be asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Question {
     /// Who answers.
     pub collector: Collector,
@@ -121,9 +131,9 @@ pub struct Seen {
     /// Which host.
     pub host: HostId,
     /// Its name.
-    pub name: std::sync::Arc<str>,
-    /// Its facts, or why there are none (fault of the probe, or the host unreachable).
-    pub answer: Result<Facts, Fault>,
+    pub name: Arc<str>,
+    /// Its facts, or why there are none (fault of the probe, or the host unreachable). Hosts that answer alike share them.
+    pub answer: Result<Arc<Facts>, Fault>,
 }
 
 /// What every batch tells of the host itself.

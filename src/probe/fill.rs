@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 
 use super::fact::Fault;
 use crate::catalog::{Template, Value, Values, evaluate_over, mentions};
-use crate::graph::{Graph, Hole, HoleId, Inputs, StepId, Unfilled};
+use crate::graph::{Graph, Hole, HoleId, Input, Inputs, StepId, Unfilled};
 use crate::secret::Secret;
 
 /// What is known of the holes of one graph.
@@ -81,6 +81,18 @@ impl Known {
         }
         known.follow(graph);
         known
+    }
+
+    /// Returns what is known of the holes in `inputs`, and nothing of others.
+    #[must_use]
+    pub fn of(&self, inputs: &Inputs) -> Self {
+        let holes = inputs.values().flat_map(Input::holes);
+        Self {
+            values: holes
+                .filter_map(|hole| Some((hole, self.get(hole)?.clone())))
+                .collect(),
+            outputs: HashMap::new(),
+        }
     }
 
     /// Returns the value of a hole.

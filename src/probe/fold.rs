@@ -1,6 +1,7 @@
 //! What the hosts of one step answered → the step's facts. Does not know how they were asked.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::fact::{Fact, Facts, Fault, Seen};
 use super::reader::ActionProbe;
@@ -17,11 +18,11 @@ pub fn fold(
     target: &Target,
     values: &Values,
     seen: &[Seen],
-) -> Result<Facts, Fault> {
+) -> Result<Arc<Facts>, Fault> {
     if let (Target::Host(_), [only]) = (target, seen) {
         let mut facts = only.answer.clone()?;
         if let Some(action) = action {
-            facts.extend(action.facts(values, seen)?);
+            Arc::make_mut(&mut facts).extend(action.facts(values, seen)?);
         }
         return Ok(facts);
     }
@@ -29,6 +30,7 @@ pub fn fold(
         Some(action) => action.facts(values, seen),
         None => agreed(seen),
     }
+    .map(Arc::new)
 }
 
 fn agreed(seen: &[Seen]) -> Result<Facts, Fault> {

@@ -21,6 +21,7 @@ const WINDOW: usize = 32;
 pub(super) struct Mask {
     short: Masker,
     long: Vec<Zeroizing<String>>,
+    none: bool,
 }
 
 impl Mask {
@@ -30,6 +31,7 @@ impl Mask {
         for value in values.values() {
             collect(value, &mut secrets);
         }
+        let none = secrets.is_empty();
         let (long, short): (Vec<_>, Vec<_>) = secrets
             .into_iter()
             .partition(|secret| secret.expose().len() > LONG);
@@ -39,7 +41,13 @@ impl Mask {
                 .into_iter()
                 .map(|secret| Zeroizing::new(secret.expose().clone()))
                 .collect(),
+            none,
         }
+    }
+
+    /// Returns whether there are none.
+    pub(super) fn is_none(&self) -> bool {
+        self.none
     }
 
     /// Returns `text` without them.

@@ -1,6 +1,6 @@
 //! One round of looking: one program per host, all of a service's steps at once, side by side. Decides nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -61,11 +61,11 @@ pub struct Look {
 #[derive(Debug)]
 pub struct StepSeen {
     /// Its facts; none where an action is to make them of answers and an input that is not known yet.
-    pub facts: Option<Result<Facts, Fault>>,
+    pub facts: Option<Result<Arc<Facts>, Fault>>,
     /// What each host of its target answered.
     pub seen: Vec<Seen>,
     /// Its stamp.
-    pub stamp: Option<Stamp>,
+    pub stamp: Option<Arc<Stamp>>,
 }
 
 /// Looks at `steps`. Each host is sent one program, whatever the number of steps; each service gets all of its at once.
@@ -85,7 +85,7 @@ pub async fn read(
     asks: Vec<(HostId, Ask)>,
     nonce: &Nonce,
     at_once: usize,
-) -> Vec<Result<Facts, Fault>> {
+) -> Vec<Result<Arc<Facts>, Fault>> {
     let mut hosts: BTreeMap<HostId, Vec<(usize, Arc<Ask>)>> = BTreeMap::new();
     let count = asks.len();
     for (index, (host, ask)) in asks.into_iter().enumerate() {
@@ -176,7 +176,7 @@ fn facts_of(
     actions: &dyn Actions,
     filled: &Filled,
     seen: &[Seen],
-) -> Result<Facts, Fault> {
+) -> Result<Arc<Facts>, Fault> {
     let action = action_named(step)
         .map(|name| action_of(actions, name))
         .transpose()?;
@@ -200,6 +200,8 @@ struct Rounds<'a> {
     round: &'a Round<'a>,
     filled: HashMap<Address, Arc<Filled>>,
     asks: HashMap<Kind, Result<Arc<Ask>, NotAsked>>,
+    /// The same by what they ask: inputs may differ, for one host and the next, in what no probe mentions.
+    distinct: HashSet<Arc<Ask>>,
     /// By host: who asks what.
     hosts: HashMap<HostId, Vec<(StepId, Arc<Ask>)>>,
     /// By service.
@@ -225,6 +227,7 @@ impl<'a> Rounds<'a> {
             round,
             filled: HashMap::new(),
             asks: HashMap::new(),
+            distinct: HashSet::new(),
             hosts: HashMap::new(),
             services: HashMap::new(),
             asked: Vec::new(),
@@ -264,8 +267,21 @@ impl<'a> Rounds<'a> {
             label,
         );
         let actions = self.round.actions;
-        let asks = self.asks.entry(kind);
-        match asks.or_insert_with(|| ask(step, &filled, actions).map(Arc::new)) {
+        #[expect(
+            clippy::mutable_key_type,
+            reason = "what can change in a mask does not enter the comparison"
+        )]
+        let distinct = &mut self.distinct;
+        let make = || {
+            let ask = ask(step, &filled, actions)?;
+            if let Some(known) = distinct.get(&ask) {
+                return Ok(Arc::clone(known));
+            }
+            let ask = Arc::new(ask);
+            distinct.insert(Arc::clone(&ask));
+            Ok(ask)
+        };
+        match self.asks.entry(kind).or_insert_with(make) {
             Ok(ask) => {
                 for host in hosts(step) {
                     self.hosts
@@ -399,7 +415,7 @@ impl<'a> Rounds<'a> {
     fn gather(self, replies: Vec<HostReply>, services: Vec<ServiceReply>) -> Look {
         let graph = self.round.graph;
         let mut look = Look::default();
-        let mut by_step: HashMap<StepId, (Vec<Seen>, Option<Stamp>)> = HashMap::new();
+        let mut by_step: HashMap<StepId, (Vec<Seen>, Option<Arc<Stamp>>)> = HashMap::new();
         for HostReply {
             host,
             steps,
@@ -407,15 +423,16 @@ impl<'a> Rounds<'a> {
         } in replies
         {
             let name = &graph.stack.host(host).name;
-            let mut add = |id: StepId, answer: Result<Facts, Fault>, stamp: Option<Stamp>| {
-                let (seen, known) = by_step.entry(id).or_default();
-                seen.push(Seen {
-                    host,
-                    name: Arc::clone(name),
-                    answer,
-                });
-                *known = known.take().or(stamp);
-            };
+            let mut add =
+                |id: StepId, answer: Result<Arc<Facts>, Fault>, stamp: Option<Arc<Stamp>>| {
+                    let (seen, known) = by_step.entry(id).or_default();
+                    seen.push(Seen {
+                        host,
+                        name: Arc::clone(name),
+                        answer,
+                    });
+                    *known = known.take().or(stamp);
+                };
             let host_facts = match answer {
                 Ok(answer) => {
                     for ((id, facts), stamp) in
@@ -463,7 +480,7 @@ impl<'a> Rounds<'a> {
         look.steps.extend(
             services
                 .into_iter()
-                .map(|(id, facts)| (id, without_hosts(facts))),
+                .map(|(id, facts)| (id, without_hosts(facts.map(Arc::new)))),
         );
         look
     }

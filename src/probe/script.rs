@@ -1,6 +1,7 @@
 //! Probe scripts: calling each under its own time-out, and reading the facts it prints. Does not know what they ask.
 
 use std::fmt::Write as _;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,28 @@ impl ProbeScript {
             secret,
             mask: Arc::new(Mask::of(values)),
         })
+    }
+}
+
+/// Two that ask the same and print the same of it. Those that have secrets to hide are not compared: each is its own.
+impl PartialEq for ProbeScript {
+    fn eq(&self, other: &Self) -> bool {
+        let masks =
+            Arc::ptr_eq(&self.mask, &other.mask) || (self.mask.is_none() && other.mask.is_none());
+        masks
+            && self.text == other.text
+            && self.variables == other.variables
+            && self.timeout == other.timeout
+            && self.secret == other.secret
+    }
+}
+
+impl Eq for ProbeScript {}
+
+impl Hash for ProbeScript {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
+        self.variables.hash(state);
     }
 }
 

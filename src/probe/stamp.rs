@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::fact::{Fault, Stamp};
 use super::frame::Frames;
-use super::shell::{ShellError, quote};
+use super::shell::{ShellError, quote, quote_into};
 use crate::graph::Label;
 
 /// Returns the folder of a stack's stamps on a host.
@@ -91,9 +92,42 @@ impl Stamp {
     }
 }
 
-/// Appends the program that reads all stamps in `folder` at once.
-pub(super) fn render(folder: Option<&str>, out: &mut String) -> Result<u32, ShellError> {
-    let Some(folder) = folder else { return Ok(0) };
+/// Which stamps are read.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    /// The folder they are in.
+    pub folder: String,
+    /// Their paths below it; all that are there if it is empty.
+    pub only: Vec<String>,
+}
+
+/// Reads files with the shell's own means, as `grep` below prints them. An end without a line break stays one: half a
+/// stamp is none.
+const FUNCTION: &str = r#"__t() {
+for __w do
+[ -f "$__w" ] || continue
+printf '%s\0' "$__w"
+while IFS= read -r __l; do printf '%s\n' "$__l"; done <"$__w"
+printf '%s\0' "$__l"
+done
+}
+"#;
+
+/// Appends the program that reads stamps: all at once by one process, a few that are named by none.
+pub(super) fn render(wanted: Option<&Wanted>, out: &mut String) -> Result<u32, ShellError> {
+    let Some(Wanted { folder, only }) = wanted else {
+        return Ok(0);
+    };
+    if !only.is_empty() {
+        out.push_str(FUNCTION);
+        out.push_str("__o stamps\n__t");
+        for path in only {
+            out.push(' ');
+            quote_into(out, &format!("{folder}/{path}"))?;
+        }
+        out.push_str(" || __s=$?\n__c stamps\n");
+        return Ok(0);
+    }
     let folder = quote(folder)?;
     let _ = write!(
         out,
@@ -104,21 +138,43 @@ pub(super) fn render(folder: Option<&str>, out: &mut String) -> Result<u32, Shel
     Ok(0)
 }
 
+/// Stamps that were read before, by their text: hosts of one kind share theirs.
+#[derive(Default)]
+pub(super) struct Known(Mutex<HashMap<Vec<u8>, Arc<Stamp>>>);
+
+impl Known {
+    /// Reads the text of a stamp, unless it was read before; `None` if it is none.
+    fn decode(&self, text: &[u8]) -> Option<Arc<Stamp>> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stamp) = known.get(text) {
+            return Some(Arc::clone(stamp));
+        }
+        let stamp = Arc::new(Stamp::decode(&String::from_utf8_lossy(text))?);
+        known.insert(text.to_owned(), Arc::clone(&stamp));
+        Some(stamp)
+    }
+}
+
 /// Reads stamps by their path below `folder`. One that can't be read as a stamp is none.
-pub(super) fn read(folder: Option<&str>, frames: &Frames) -> Result<HashMap<String, Stamp>, Fault> {
-    let Some(folder) = folder else {
+pub(super) fn read(
+    wanted: Option<&Wanted>,
+    frames: &Frames,
+    known: &Known,
+) -> Result<HashMap<String, Arc<Stamp>>, Fault> {
+    let Some(Wanted { folder, .. }) = wanted else {
         return Ok(HashMap::new());
     };
     let section = frames.section("stamps")?;
     // Status 1: the folder holds no file that has anything in it.
     let out = section.done("grep", &[1])?;
-    let mut fields = out.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+    let mut fields = out.split(|byte| *byte == 0);
     let mut stamps = HashMap::new();
     while let (Some(path), Some(text)) = (fields.next(), fields.next()) {
+        let path = String::from_utf8_lossy(path);
         let below = path
-            .strip_prefix(folder)
+            .strip_prefix(folder.as_str())
             .and_then(|path| path.strip_prefix('/'));
-        if let (Some(below), Some(stamp)) = (below, Stamp::decode(&text)) {
+        if let (Some(below), Some(stamp)) = (below, known.decode(text)) {
             stamps.insert(below.to_owned(), stamp);
         }
     }

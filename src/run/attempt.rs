@@ -68,7 +68,7 @@ fn failed(message: String) -> StepError {
 /// What is known of the target at one moment.
 struct View {
     decision: Decision,
-    facts: Facts,
+    facts: Arc<Facts>,
     seen: Vec<Seen>,
     hosts: Vec<Option<HostFacts>>,
 }
@@ -254,7 +254,7 @@ impl<'a> Attempt<'a> {
     /// Looks at this step's target alone, and decides.
     async fn look(&self, step: &Step, values: &Values) -> Result<View, Failure> {
         let shared = &self.executor.shared;
-        let known = self.executor.known().clone();
+        let known = self.executor.known().of(&step.inputs);
         let readers: &dyn Writers = &*self.writers;
         let actions: &dyn super::writer::Actions = &*shared.actions;
         let round = Round {
@@ -290,8 +290,8 @@ impl<'a> Attempt<'a> {
         let decision = decide_step(
             step,
             values,
-            &Ok(facts.clone()),
-            found.stamp.as_ref(),
+            Ok(&facts),
+            found.stamp.as_deref(),
             &shared.fingerprints,
         );
         Ok(View {

@@ -95,9 +95,10 @@ impl Executor {
                 unwell.push(format!("{} can't be asked", node.label));
                 continue;
             };
-            let stamp = found.and_then(|(_, seen)| seen.stamp.as_ref());
+            let stamp = found.and_then(|(_, seen)| seen.stamp.as_deref());
             let values = known.fill(&node.inputs).values;
-            let decision = decide_step(node, &values, facts, stamp, &shared.fingerprints);
+            let decision =
+                decide_step(node, &values, facts.as_deref(), stamp, &shared.fingerprints);
             if decision.verdict != Verdict::Satisfied {
                 let why = decision.reasons.first().map(ToString::to_string);
                 let why = shared.tell.masked(&why.unwrap_or_default());

@@ -19,7 +19,7 @@ pub fn seen(name: &str, facts: Facts) -> Seen {
     Seen {
         host: HostId(0),
         name: Arc::from(name),
-        answer: Ok(facts),
+        answer: Ok(Arc::new(facts)),
     }
 }
 

@@ -44,7 +44,7 @@ pub fn questions(prefix: &str, path: &str) -> Vec<Question> {
 pub fn all(seen: &[Seen]) -> Result<Vec<Answer<'_>>, Fault> {
     seen.iter()
         .map(|host| match &host.answer {
-            Ok(facts) => Ok((&*host.name, facts)),
+            Ok(facts) => Ok((&*host.name, &**facts)),
             Err(fault) => Err(Fault {
                 message: format!("{}: {}", host.name, fault.message),
                 not_yet: fault.not_yet,

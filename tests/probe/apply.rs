@@ -99,7 +99,7 @@ fn an_apply_is_verified_and_stamped_in_one_round_trip() {
     assert_eq!(applied.says, ["half way"]);
     assert_eq!(applied.stamped, Some(Ok(())));
     let found = applied.found.unwrap();
-    assert_eq!(found.stamp, Some(stamp));
+    assert_eq!(found.stamp.as_deref(), Some(&stamp));
     let facts = found.facts.unwrap();
     assert_eq!(
         (fact(&facts, "mode"), fact(&facts, "kind")),
@@ -141,7 +141,7 @@ fn a_failed_apply_says_why_and_leaves_no_stamp_that_lies() {
         Some(&stamped("aa")),
         true,
     );
-    assert_eq!(first.found.unwrap().stamp, Some(stamped("aa")));
+    assert_eq!(first.found.unwrap().stamp, Some(Arc::new(stamped("aa"))));
 
     let script = "echo \"using $pass\"; echo nearly; false; echo never";
     let kept = apply(

@@ -13,7 +13,7 @@ fn an_answer_that_is_cut_short_is_a_fault_never_a_wrong_fact() {
     ];
     let batch = Batch::new(asks.map(Arc::new), None, nonce());
     let whole = run(batch.program());
-    let right: Vec<Facts> = batch
+    let right: Vec<Arc<Facts>> = batch
         .read(&whole)
         .facts
         .into_iter()

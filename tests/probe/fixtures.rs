@@ -179,7 +179,13 @@ fn facts_of_real_tasks_get_their_verdict() {
             all.extend(before.clone());
             stamp(task, &step.target, &values(&all), &prints)
         });
-        let decision = decide_step(&step, &values(given), &facts, applied.as_ref(), &prints);
+        let decision = decide_step(
+            &step,
+            &values(given),
+            facts.as_ref(),
+            applied.as_ref(),
+            &prints,
+        );
         let reasons: Vec<String> = decision.reasons.iter().map(ToString::to_string).collect();
         let wanted: Vec<&str> = case["reasons"].as_array().map_or(Vec::new(), |all| {
             all.iter().map(|reason| reason.as_str().unwrap()).collect()

@@ -94,7 +94,7 @@ fn look(asks: Vec<Ask>) -> Answer {
 }
 
 /// Asks one question and returns its facts.
-fn one(collector: Collector, subject: Value) -> Result<Facts, Fault> {
+fn one(collector: Collector, subject: Value) -> Result<Arc<Facts>, Fault> {
     look(vec![ask(vec![question(collector, subject)])])
         .facts
         .remove(0)

@@ -1,6 +1,8 @@
 //! Exact lines in files, all by one `awk` that opens each file once. Lines travel on standard input only: they may be
 //! secret.
 
+use std::sync::Arc;
+
 use super::paths;
 use super::wants::{Found, Plain, Wants, fault, field, text, yes};
 use crate::catalog::Value;
@@ -41,7 +43,7 @@ fn subject(subject: &Value) -> Result<(String, String), String> {
 }
 
 pub(super) fn want(wants: &mut Wants, value: &Value) -> Result<(), String> {
-    wants.lines.insert(subject(value)?);
+    Arc::make_mut(&mut wants.lines).insert(subject(value)?);
     Ok(())
 }
 
@@ -52,7 +54,7 @@ pub(super) fn render(wants: &Wants, out: &mut String) -> Result<u32, ShellError>
     }
     out.push_str(FUNCTION);
     out.push_str("__o line\n{\n");
-    for (path, line) in &wants.lines {
+    for (path, line) in wants.lines.iter() {
         out.push_str("__l ");
         quote_into(out, path)?;
         out.push(' ');

@@ -2,6 +2,7 @@
 //! not how.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use indexmap::IndexSet;
 
@@ -26,12 +27,12 @@ pub struct Wants {
     pub(super) users: IndexSet<String>,
     pub(super) groups: bool,
     /// Path and line. May hold secrets.
-    pub(super) lines: IndexSet<(String, String)>,
+    pub(super) lines: Arc<IndexSet<(String, String)>>,
     pub(super) sysctls: IndexSet<String>,
     pub(super) modules: IndexSet<String>,
     pub(super) ports: bool,
-    /// Folder whose stamps are read.
-    pub(super) stamps: Option<String>,
+    /// Stamps that are read.
+    pub(super) stamps: Option<stamp::Wanted>,
 }
 
 impl Wants {
@@ -66,9 +67,9 @@ impl Wants {
         wanted.map_err(|why| refused(question, &why))
     }
 
-    /// Notes that the stamps in `folder` are to be read.
-    pub fn add_stamps(&mut self, folder: &str) {
-        self.stamps = Some(folder.to_owned());
+    /// Notes which stamps are to be read.
+    pub fn add_stamps(&mut self, wanted: stamp::Wanted) {
+        self.stamps = Some(wanted);
     }
 
     /// Returns whether the package collector has a question, and so learns the architecture by the way.
@@ -92,13 +93,13 @@ impl Wants {
         processes += line::render(self, out)?;
         processes += kernel::render(self, out)?;
         processes += port::render(self, out);
-        processes += stamp::render(self.stamps.as_deref(), out)?;
+        processes += stamp::render(self.stamps.as_ref(), out)?;
         Ok(processes)
     }
 
     /// Reads the answers. Each is a fault of its own if its tool failed.
     #[must_use]
-    pub fn read(&self, frames: &Frames) -> Found {
+    pub fn read(&self, frames: &Frames, known: &stamp::Known) -> Found {
         Found {
             stat: stat::read(&self.stat, frames, "stat"),
             follow: stat::read(&self.follow, frames, "follow"),
@@ -109,11 +110,11 @@ impl Wants {
             users: account::read_users(frames),
             groups: account::read_groups(frames),
             lines: line::read(self.lines.len(), frames),
-            line_numbers: self.lines.clone(),
+            line_numbers: Arc::clone(&self.lines),
             sysctls: kernel::read_sysctls(&self.sysctls, frames),
             modules: kernel::read_modules(frames),
             ports: port::read(frames),
-            stamps: stamp::read(self.stamps.as_deref(), frames),
+            stamps: stamp::read(self.stamps.as_ref(), frames, known),
             host: host::read(frames),
         }
     }
@@ -130,12 +131,12 @@ pub struct Found {
     pub(super) users: Result<HashMap<String, account::User>, Fault>,
     pub(super) groups: Result<HashMap<String, account::Group>, Fault>,
     pub(super) lines: Result<Vec<Result<bool, Fault>>, Fault>,
-    pub(super) line_numbers: IndexSet<(String, String)>,
+    pub(super) line_numbers: Arc<IndexSet<(String, String)>>,
     pub(super) sysctls: PathAnswers<String>,
     pub(super) modules: Result<HashMap<String, bool>, Fault>,
     pub(super) ports: Result<Vec<port::Listener>, Fault>,
     /// Stamps by their path below the folder.
-    pub stamps: Result<HashMap<String, Stamp>, Fault>,
+    pub stamps: Result<HashMap<String, Arc<Stamp>>, Fault>,
     /// What the host says of itself.
     pub host: Result<HostFacts, Fault>,
 }

@@ -101,8 +101,8 @@ impl Attempt<'_> {
         let decision = decide_step(
             step,
             values,
-            &Ok(facts),
-            found.stamp.as_ref(),
+            Ok(&facts),
+            found.stamp.as_deref(),
             &shared.fingerprints,
         );
         verdict(decision, applied.output)
