@@ -41,6 +41,11 @@ pub(super) fn digest_of(task: &Task) -> [u8; 32] {
     }
     encoder.option(task.probe.script.as_deref(), Encoder::text);
     encoder.option(task.probe.action.as_deref(), Encoder::text);
+    if let Some(when) = &task.probe.when {
+        // No number of expectations: tasks without this are encoded as they were before there was any.
+        encoder.case(u32::MAX);
+        encoder.text(&when.0);
+    }
     let expect: BTreeMap<_, _> = task.expect.iter().collect();
     encoder.length(expect.len());
     for (name, template) in expect {

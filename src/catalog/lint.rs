@@ -160,6 +160,9 @@ fn templates(task: &Task, used: &mut BTreeSet<String>, problems: &mut AllProblem
             false,
         );
     }
+    if let Some(when) = &task.probe.when {
+        check(when, &["probe", "when"], false);
+    }
     for (fact, template) in &task.expect {
         check(template, &["expect", fact], false);
     }

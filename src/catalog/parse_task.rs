@@ -197,10 +197,14 @@ pub(super) const COLLECTORS: &[(&str, Collector)] = &[
 fn probe(mut table: Table<'_>) -> ProbeSpec {
     let mut spec = ProbeSpec {
         script: table.text("script").map(|(_, text)| text),
+        when: table.template("when"),
         action: table.text("action").map(|(_, text)| text),
         timeout: table.duration("timeout"),
         questions: Vec::new(),
     };
+    if spec.when.is_some() && spec.script.is_none() {
+        table.missing("script` for its `when");
+    }
     let sink = table.sink();
     for (name, collector) in COLLECTORS {
         let Some((span, node)) = table.take(name) else {

@@ -102,6 +102,8 @@ pub struct ProbeSpec {
     pub questions: Vec<QuestionSpec>,
     /// A POSIX sh function body that prints `name=value` lines; inputs are shell variables.
     pub script: Option<String>,
+    /// Whether the script is asked at all; it is unless this says otherwise. A script costs processes of its own.
+    pub when: Option<Template>,
     /// A built-in action that adds questions and folds their answers into facts.
     pub action: Option<String>,
     /// Time-out of the script.
@@ -175,7 +177,7 @@ impl Collector {
                 "started",
             ],
             Self::User => &["uid", "gid", "home", "shell", "groups"],
-            Self::Group => &["gid", "members"],
+            Self::Group => &["exists", "gid", "members"],
             Self::Line => &["present"],
             Self::Sysctl => &["value"],
             Self::Module => &["loaded"],

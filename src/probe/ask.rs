@@ -47,6 +47,7 @@ pub fn ask(step: &Step, filled: &Filled, actions: &dyn Actions) -> Result<Ask, N
         return Err(NotAsked::Open(open));
     }
     let probe = &task.probe;
+    let is_asked = script_is_asked(task, filled)?;
     let mut questions = Vec::new();
     for spec in &probe.questions {
         questions.extend(question(task, spec, filled)?);
@@ -62,6 +63,7 @@ pub fn ask(step: &Step, filled: &Filled, actions: &dyn Actions) -> Result<Ask, N
     let script = probe
         .script
         .as_ref()
+        .filter(|_| is_asked)
         .map(|text| ProbeScript::new(text, &filled.values, probe.timeout))
         .transpose()
         .map_err(|error| fault(error.to_string()))?;
@@ -91,7 +93,8 @@ fn needed(task: &Task, filled: &Filled) -> Vec<HoleId> {
     if filled.open.is_empty() {
         return Vec::new();
     }
-    let mut holes = filled.open_in(task.probe.questions.iter().map(|spec| &spec.subject));
+    let subjects = task.probe.questions.iter().map(|spec| &spec.subject);
+    let mut holes = filled.open_in(subjects.chain(&task.probe.when));
     for (name, open) in &filled.open {
         if task
             .probe
@@ -105,6 +108,21 @@ fn needed(task: &Task, filled: &Filled) -> Vec<HoleId> {
     holes.sort_unstable();
     holes.dedup();
     holes
+}
+
+/// Evaluates whether the task's script has anything to ask with these inputs.
+fn script_is_asked(task: &Task, filled: &Filled) -> Result<bool, Fault> {
+    let Some(when) = &task.probe.when else {
+        return Ok(true);
+    };
+    match evaluate_over(when, &filled.values, None) {
+        Ok((Value::Bool(flag), _)) => Ok(flag),
+        Ok(_) => Err(fault(format!(
+            "the probe's `when` gives neither true nor false: {}",
+            when.0
+        ))),
+        Err(error) => Err(fault(format!("the probe's `when`: {error}"))),
+    }
 }
 
 /// Evaluates one question; a subject of null is not asked.

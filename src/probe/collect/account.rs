@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::paths;
-use super::wants::{ABSENT, Found, Plain, Wants, asked, fault, text};
+use super::wants::{ABSENT, Found, Plain, Wants, asked, fault, text, yes};
 use crate::catalog::Value;
 use crate::probe::fact::Fault;
 use crate::probe::frame::Frames;
@@ -134,9 +134,10 @@ pub(super) fn user_facts(found: &Found, subject: &Value) -> Result<Plain, Fault>
 
 pub(super) fn group_facts(found: &Found, subject: &Value) -> Result<Plain, Fault> {
     let groups = found.groups.as_ref().map_err(Clone::clone)?;
-    let (gid, members) = match groups.get(&asked(subject)?) {
-        Some(group) => (group.gid.clone(), group.members.join(",")),
-        None => (ABSENT.to_owned(), ABSENT.to_owned()),
+    let names = ["exists", "gid", "members"];
+    let values = match groups.get(&asked(subject)?) {
+        Some(group) => [yes(true), group.gid.clone(), group.members.join(",")],
+        None => names.map(|_| ABSENT.to_owned()),
     };
-    Ok(vec![("gid", gid), ("members", members)])
+    Ok(names.into_iter().zip(values).collect())
 }
