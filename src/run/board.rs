@@ -36,8 +36,8 @@ pub struct Fallen {
     pub by: Option<StepId>,
 }
 
-/// Most urgent first: the longest path to the end, then the lower id.
-type Urgency = (u64, Reverse<StepId>);
+/// Most urgent first: the earlier turn, then the longest path to the end, then the lower id.
+type Urgency = (Reverse<u32>, u64, Reverse<StepId>);
 
 #[derive(Debug, Default)]
 struct Lane {
@@ -210,7 +210,7 @@ impl<'w> Board<'w> {
     pub fn start(&mut self) -> Option<StepId> {
         while self.running < self.jobs {
             let urgency = self.candidates.pop()?;
-            let step = urgency.1.0;
+            let step = urgency.2.0;
             if self.state(step) != State::Queued {
                 continue;
             }
@@ -378,8 +378,11 @@ impl<'w> Board<'w> {
     }
 
     fn make_candidate(&mut self, step: StepId) {
-        self.candidates
-            .push((self.work.distance(step), Reverse(step)));
+        self.candidates.push((
+            Reverse(self.work.turn(step)),
+            self.work.distance(step),
+            Reverse(step),
+        ));
     }
 
     /// Makes the most urgent step parked at `lane` a candidate again, if the lane has a place.
@@ -390,7 +393,7 @@ impl<'w> Board<'w> {
         }
         while let Some(urgency) = lane.parked.pop() {
             // A step that ended while it was parked takes no place.
-            if self.states[urgency.1.0.0 as usize] == State::Queued {
+            if self.states[urgency.2.0.0 as usize] == State::Queued {
                 self.candidates.push(urgency);
                 return;
             }

@@ -236,6 +236,10 @@ fn bind(
     })
 }
 
+/// Hosts that are worked on before the next ones are begun with, where there is a choice. Fewer than connections are kept
+/// open: a fleet that is walked through step by step, host after host, would be connected to anew at each step.
+const HOSTS_A_TURN: u32 = 512;
+
 /// Makes of the selected steps what the scheduler understands: a lane for each pool, and one for each host.
 fn work(graph: &Graph, selection: &Selection, limits: Limits) -> Result<Work, Circle> {
     let pools = u32::try_from(graph.pools.len()).unwrap_or(u32::MAX);
@@ -263,5 +267,9 @@ fn work(graph: &Graph, selection: &Selection, limits: Limits) -> Result<Work, Ci
             weight: u64::from(step.target != Target::Gather),
         })
     });
-    Work::new(nodes.collect(), depths)
+    let turns = graph.steps.iter().map(|step| match step.target {
+        Target::Host(host) => host.0 / HOSTS_A_TURN,
+        Target::Group(_) | Target::Service(..) | Target::Gather => 0,
+    });
+    Ok(Work::new(nodes.collect(), depths)?.in_turns(turns.collect()))
 }

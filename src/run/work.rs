@@ -25,6 +25,7 @@ pub struct Work {
     depths: Vec<u32>,
     dependants: Vec<Vec<StepId>>,
     distances: Vec<u64>,
+    turns: Vec<u32>,
 }
 
 /// Steps that need each other.
@@ -53,6 +54,7 @@ impl Work {
             depths: depths.into_iter().map(|depth| depth.max(1)).collect(),
             nodes,
             dependants,
+            turns: Vec::new(),
         };
         let order = work.order()?;
         for step in order.iter().rev() {
@@ -64,6 +66,20 @@ impl Work {
             work.distances[step.0 as usize] = work.node(*step).weight + beyond.unwrap_or(0);
         }
         Ok(work)
+    }
+
+    /// Puts steps into turns, by id: of all that could begin, those of an earlier turn do. What they need comes first
+    /// whatever its turn.
+    #[must_use]
+    pub fn in_turns(mut self, turns: Vec<u32>) -> Self {
+        self.turns = turns;
+        self
+    }
+
+    /// Returns the turn of `step`; the first unless there are turns.
+    #[must_use]
+    pub fn turn(&self, step: StepId) -> u32 {
+        self.turns.get(step.0 as usize).copied().unwrap_or(0)
     }
 
     /// Returns every step, each after all that it needs.
