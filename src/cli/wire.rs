@@ -28,6 +28,23 @@ const CLUSTER: &str = "cluster";
 /// Environment variable: a kubeconfig on this machine, for clusters whose servers are not hosts of the stack.
 const KUBECONFIG: &str = "FOUNDRY_KUBECONFIG";
 
+/// Raises the number of files that this process may have open to the highest that it is allowed, and returns it.
+#[cfg(target_os = "linux")]
+fn open_files() -> usize {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return 1024;
+    };
+    let raised = setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
+    usize::try_from(if raised { hard } else { soft }).unwrap_or(usize::MAX)
+}
+
+/// Returns the number of files that a process may have open where nobody raised it.
+#[cfg(not(target_os = "linux"))]
+fn open_files() -> usize {
+    256
+}
+
 /// Everything that reaches out of this process.
 pub struct Wired {
     /// All hosts.
@@ -59,6 +76,9 @@ impl Wired {
             pause.clone(),
         ));
         let mut settings = AccessSettings::new(home.dir());
+        // Each connection is a file; some are needed for everything else.
+        let files = open_files().saturating_sub(64).max(16);
+        settings.max_connections = settings.max_connections.min(files);
         settings.prompts = TerminalPrompts::if_someone_there(global.yes, pause);
         settings.host_keys = if settings.prompts.is_some() {
             HostKeys::Ask

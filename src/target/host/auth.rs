@@ -63,7 +63,13 @@ impl<'a> Login<'a> {
             Some(agent) => agent.request_identities().await.unwrap_or_default(),
             None => Vec::new(),
         };
-        let mut candidates = candidates::of(self.hop, self.settings, identities, &mut self.tried);
+        let mut candidates = candidates::of(
+            self.hop,
+            self.settings,
+            self.keys,
+            identities,
+            &mut self.tried,
+        );
         let proving = self.settings.proving.as_ref() == Some(&self.hop.name);
         if proving {
             candidates.truncate(1);

@@ -5,7 +5,7 @@ use std::path::Path;
 use russh::keys::PublicKey;
 use russh::keys::agent::AgentIdentity;
 
-use super::keys::public_half;
+use super::keys::Keys;
 use super::route::Hop;
 use super::settings::AccessSettings;
 
@@ -20,6 +20,7 @@ pub(super) enum Candidate {
 pub(super) fn of(
     hop: &Hop,
     settings: &AccessSettings,
+    keys: &Keys,
     mut held: Vec<AgentIdentity>,
     notes: &mut Vec<String>,
 ) -> Vec<Candidate> {
@@ -30,7 +31,7 @@ pub(super) fn of(
             notes.push(format!("key file {} is not there", file.display()));
             continue;
         }
-        let public = public_half(file);
+        let public = keys.public_half(file);
         let at = public.as_ref().and_then(|public| {
             held.iter()
                 .position(|identity| identity.public_key().key_data() == public.key_data())
@@ -50,7 +51,7 @@ pub(super) fn of(
             .map(|identity| Candidate::Agent(Box::new(identity))),
     );
     for file in settings.default_keys.iter().filter(|file| file.exists()) {
-        let known = public_half(file).is_some_and(|public| {
+        let known = keys.public_half(file).is_some_and(|public| {
             offered
                 .iter()
                 .any(|offered| offered.key_data() == public.key_data())

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use russh::keys::{Certificate, PrivateKey, PublicKey, decode_secret_key};
 use tokio::sync::Mutex;
@@ -24,9 +24,22 @@ pub(super) type Useless = String;
 #[derive(Default)]
 pub(super) struct Keys {
     files: Mutex<HashMap<PathBuf, Result<Signer, Useless>>>,
+    /// Public halves that were found: all hosts of a fleet name the same file.
+    public: std::sync::Mutex<HashMap<PathBuf, PublicKey>>,
 }
 
 impl Keys {
+    /// Returns the public half of a key file, without asking anybody; `None` if there is none to be had.
+    pub fn public_half(&self, file: &Path) -> Option<PublicKey> {
+        let mut public = self.public.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = public.get(file) {
+            return Some(known.clone());
+        }
+        let found = public_half(file)?;
+        public.insert(file.to_owned(), found.clone());
+        Some(found)
+    }
+
     /// Returns the key in `file`, for logging in as `user` on `host`.
     ///
     /// # Errors
@@ -104,7 +117,7 @@ fn unsupported(kind: &str) -> Useless {
 
 /// Returns the public half of a key file without asking anybody: from the file itself (OpenSSH's format shows it even
 /// when encrypted), from the `.pub` beside it, or because the file is a public key.
-pub(super) fn public_half(file: &Path) -> Option<PublicKey> {
+fn public_half(file: &Path) -> Option<PublicKey> {
     let text = zeroize::Zeroizing::new(std::fs::read_to_string(file).ok()?);
     PublicKey::from_openssh(text.trim())
         .ok()

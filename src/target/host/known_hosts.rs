@@ -1,6 +1,7 @@
 //! Files of known hosts: plain and hashed names, patterns, ports, `@revoked`, `@cert-authority`. Judges a key that a
 //! host offers, and records one. Asks nobody.
 
+use std::collections::HashMap;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,6 +32,10 @@ impl Line {
 #[derive(Debug, Clone, Default)]
 pub(super) struct KnownHosts {
     lines: Vec<Line>,
+    /// Lines by each name that stands in them as it is, in small letters.
+    by_name: HashMap<String, Vec<usize>>,
+    /// Lines with patterns or a hashed name: each has to be held against every host.
+    others: Vec<usize>,
 }
 
 /// What is to be thought of a key that a host offers.
@@ -85,7 +90,7 @@ impl KnownHosts {
             }
             let words: Vec<&str> = line.split_whitespace().collect();
             match words.join(" ").parse() {
-                Ok(entry) => self.lines.push(Line {
+                Ok(entry) => self.push(Line {
                     file: Arc::clone(&file),
                     number: index + 1,
                     entry,
@@ -99,25 +104,46 @@ impl KnownHosts {
         }
     }
 
+    fn push(&mut self, line: Line) {
+        let at = self.lines.len();
+        match line.entry.host_patterns() {
+            HostPatterns::Patterns(names)
+                if !names.iter().any(|name| name.contains(['*', '?', '!'])) =>
+            {
+                for name in names {
+                    let lines = self.by_name.entry(name.to_ascii_lowercase()).or_default();
+                    lines.push(at);
+                }
+            }
+            _ => self.others.push(at),
+        }
+        self.lines.push(line);
+    }
+
     /// Returns the lines about one host.
     pub fn only(&self, known_as: &str) -> Self {
-        Self {
-            lines: self.of(known_as).cloned().collect(),
-        }
+        let mut only = Self::default();
+        self.of(known_as).cloned().for_each(|line| only.push(line));
+        only
     }
 
     /// Adds what `other` knows.
     pub fn join(&mut self, other: Self) {
-        self.lines.extend(other.lines);
+        other.lines.into_iter().for_each(|line| self.push(line));
     }
 
-    fn of<'a>(&'a self, known_as: &'a str) -> impl Iterator<Item = &'a Line> {
-        self.lines
-            .iter()
-            .filter(move |line| names(line.entry.host_patterns(), known_as))
+    /// Returns the lines about one host, in their order.
+    fn of(&self, known_as: &str) -> impl Iterator<Item = &Line> {
+        let named = self.by_name.get(&known_as.to_ascii_lowercase());
+        let mut found: Vec<usize> = named.into_iter().flatten().copied().collect();
+        let others = self.others.iter().copied();
+        found.extend(others.filter(|at| names(self.lines[*at].entry.host_patterns(), known_as)));
+        found.sort_unstable();
+        found.dedup();
+        found.into_iter().map(|at| &self.lines[at])
     }
 
-    fn plain<'a>(&'a self, known_as: &'a str) -> impl Iterator<Item = &'a Line> {
+    fn plain(&self, known_as: &str) -> impl Iterator<Item = &Line> {
         self.of(known_as)
             .filter(|line| line.entry.marker().is_none())
     }
