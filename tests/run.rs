@@ -6,6 +6,8 @@ mod locked;
 mod rig;
 #[path = "run/rollouts.rs"]
 mod rollouts;
+#[path = "run/shards.rs"]
+mod shards;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

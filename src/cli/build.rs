@@ -1,7 +1,6 @@
 //! `foundry build` (and `stack install`, `component install`): looks, plans, runs, reports.
 
-use std::collections::BTreeMap;
-use std::io;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,16 +9,18 @@ use super::exit::{CliError, CliResult, Ending};
 use super::fingerprints;
 use super::look::{Looked, look};
 use super::print::{Output, warn};
+use super::reports::{ReportOptions, reports};
 use super::rollout::RolloutOptions;
 use super::session::Session;
+use super::shard::ShardOptions;
 use super::wire::Wired;
 use crate::catalog::Rollout;
 use crate::config::HostId;
 use crate::event::{HostProbed, HostUnreachable, Summary, What};
-use crate::graph::Selection;
+use crate::graph::{Selection, Target};
 use crate::probe::HostAnswered;
-use crate::report::{EventLog, Lines, Live, Paint, Plain, Report, Reporter};
-use crate::run::lock::{Patience, take};
+use crate::report::Reporter;
+use crate::run::lock::{Party, Patience, take};
 use crate::run::{Limits, RunRequest, Stop, Tell, has_work, refuse, run};
 use crate::target::BuiltIn;
 
@@ -71,6 +72,10 @@ pub struct BuildOptions {
     exclude: Option<String>,
     #[command(flatten)]
     rollout: RolloutOptions,
+    #[command(flatten)]
+    shard: ShardOptions,
+    #[command(flatten)]
+    reports: ReportOptions,
     /// A component and the version to build in place of the config's.
     #[arg(skip)]
     pub version: Option<(String, String)>,
@@ -94,11 +99,16 @@ pub async fn build(
         options.limit.as_deref(),
         options.exclude.as_deref(),
     )?;
+    let party = options.shard.resolve(|name| std::env::var(name).ok())?;
+    let selection = match &party {
+        Some((party, _)) => session.graph.shard(&selection, party.shard),
+        None => selection,
+    };
     let rollouts = options.rollout.resolve(&session, &selection)?;
     if dry_run {
         return super::plan::show(&session, &selection, options.output, global).await;
     }
-    let reporter = Reporter::start(reports(&session, options.output));
+    let reporter = Reporter::start(reports(&session, options.output, &options.reports));
     let wired = Wired::new(
         &session,
         global,
@@ -106,13 +116,21 @@ pub async fn build(
         Some(reporter.pauser()),
     )?
     .forcing_conflicts(&session, options.force_conflicts);
-    let tell = Tell::begin(
+    let tell = Tell::begin_part(
         &session.stack.name,
         &typed(),
         session.stack.hosts.len(),
+        party.as_ref().map(|(party, _)| party),
         reporter.sink(),
         wired.masker.clone(),
     );
+    if let Some((party, from)) = &party {
+        let mine = mine(&session, &selection);
+        tell.note(&format!(
+            "shard {} of run {} (by {from}): {mine}",
+            party.shard, party.generation
+        ));
+    }
     let stop = Stop::new();
     let listening = tokio::spawn(listen(stop.clone()));
     let ended = Build {
@@ -120,6 +138,7 @@ pub async fn build(
         wired: &wired,
         selection: &selection,
         rollouts,
+        party: party.as_ref().map(|(party, _)| party),
         options,
         tell: &tell,
         stop: &stop,
@@ -146,6 +165,7 @@ struct Build<'a> {
     wired: &'a Wired,
     selection: &'a Selection,
     rollouts: BTreeMap<String, Rollout>,
+    party: Option<&'a Party>,
     options: &'a BuildOptions,
     tell: &'a Tell,
     stop: &'a Stop,
@@ -167,6 +187,7 @@ impl Build<'_> {
                 &self.session.stack,
                 &within_reach(&looked),
                 &*self.wired.fleet,
+                self.party,
                 Patience::default(),
                 self.tell,
                 self.stop,
@@ -214,6 +235,7 @@ impl Build<'_> {
                 per_host: self.options.jobs_per_host,
             },
             rollouts: self.rollouts,
+            patience: self.options.shard.shard_wait,
             lock,
             stop: self.stop.clone(),
             tell: self.tell.clone(),
@@ -255,19 +277,45 @@ impl Build<'_> {
     }
 }
 
+/// Says what a shard's part is: `12 hosts, and 3 steps that are on no host`.
+fn mine(session: &Session, selection: &Selection) -> String {
+    let mut hosts = BTreeSet::new();
+    let mut others = 0;
+    for id in selection.own() {
+        match &session.graph.step(id).target {
+            Target::Host(host) => _ = hosts.insert(*host),
+            Target::Group(_) | Target::Service(..) => others += 1,
+            Target::Gather => {}
+        }
+    }
+    let s = |number: usize| if number == 1 { "" } else { "s" };
+    let mut text = format!("{} host{}", hosts.len(), s(hosts.len()));
+    if others > 0 {
+        text.push_str(&format!(
+            ", and {others} step{} on no single host",
+            s(others)
+        ));
+    }
+    text
+}
+
 fn host_answered(session: &Session, tell: &Tell, answered: &HostAnswered<'_>) {
-    let host = session.stack.host(answered.host).name.to_string();
+    let known = session.stack.host(answered.host);
+    let host = known.name.to_string();
+    let group = (!known.roles.is_empty()).then(|| known.roles.join("+"));
     tell.event(match answered.answer {
         Ok(facts) => What::HostProbed(HostProbed {
             host,
             ms: u64::try_from(answered.took.as_millis()).unwrap_or(u64::MAX),
             execs: 1,
             processes: facts.processes,
+            group,
         }),
         Err(error) => What::HostUnreachable(HostUnreachable {
             host,
             message: tell.masked(&error.message),
             hint: error.hint.as_deref().map(|hint| tell.masked(hint)),
+            group,
         }),
     });
 }
@@ -280,17 +328,6 @@ fn within_reach(looked: &Looked) -> Vec<HostId> {
         .filter(|(_, answer)| !matches!(answer, Some(Err(_))))
         .map(|(host, _)| host)
         .collect()
-}
-
-/// Who reads the events: always the log, and a screen, plain lines or JSON lines.
-fn reports(session: &Session, output: Output) -> Vec<Box<dyn Report>> {
-    let paint = Paint::for_stderr();
-    let shown: Box<dyn Report> = match output {
-        Output::Json => Box::new(Lines::new(io::stdout())),
-        Output::Text if console::Term::stderr().is_term() => Box::new(Live::stderr(paint)),
-        Output::Text => Box::new(Plain::new(io::stderr(), paint)),
-    };
-    vec![Box::new(EventLog::new(session.home.runs())), shown]
 }
 
 /// Returns the command line as it was typed.

@@ -124,6 +124,9 @@ fn rows(found: &Found, standing: Option<Standing>) -> Vec<(&'static str, String)
         ],
         None => vec![("by", found.words())],
     };
+    if !found.shards.is_empty() {
+        rows.push(("shards", found.shards.join(", ")));
+    }
     let means = match standing {
         Some(Standing::Expired) => "its lease has ended: the next run takes it over",
         Some(Standing::Gone) => "that process is no more: the next run from here takes it over",

@@ -3,6 +3,7 @@
 
 mod build;
 mod bundle;
+mod ci;
 mod completion;
 mod component;
 pub mod config;
@@ -22,10 +23,14 @@ mod plan;
 mod print;
 mod prompt;
 mod recipe;
+mod report;
+mod reports;
 mod rollout;
 mod run;
+mod run_compare;
 mod secret;
 mod session;
+mod shard;
 mod stack;
 mod status;
 mod support;
@@ -85,7 +90,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Build(build::BuildArgs),
+    Build(Box<build::BuildArgs>),
     Plan(plan::PlanArgs),
     Explain(plan::ExplainArgs),
     Graph(graph::GraphArgs),
@@ -98,6 +103,8 @@ enum Command {
     Bundle(bundle::BundleArgs),
     Lab(lab::LabArgs),
     Run(run::RunArgs),
+    Report(report::ReportArgs),
+    Ci(ci::CiArgs),
     Lock(lock::LockArgs),
     SupportBundle(support::SupportArgs),
     Completion(completion::CompletionArgs),
@@ -138,7 +145,7 @@ pub fn run() -> ExitCode {
 async fn dispatch(cli: Cli) -> CliResult {
     let Cli { global, command } = cli;
     match command {
-        Command::Build(args) => build::command(args, &global).await,
+        Command::Build(args) => build::command(*args, &global).await,
         Command::Stack(args) => stack::stack(args, &global).await,
         Command::Component(args) => component::component(args, &global).await,
         Command::Host(args) => host::host(args, &global).await,
@@ -150,6 +157,8 @@ async fn dispatch(cli: Cli) -> CliResult {
         }
         Command::Secret(args) => secret::secret(args, &global).await,
         Command::Run(args) => run::run(&args),
+        Command::Report(args) => report::report(&args),
+        Command::Ci(args) => ci::ci(&args, &global),
         Command::Lock(args) => lock::lock(&args, &global).await,
         Command::SupportBundle(args) => support::support(args, &global).await,
         Command::Config(args) => configure(args, &global),

@@ -9,12 +9,13 @@ use serde::Serialize;
 use super::exit::{CliError, CliResult};
 use super::home::Home;
 use super::print::{Output, print, print_json, table};
+use super::run_compare::{Critical, Diff};
 use crate::event::{
     Final, HostProbed, HostUnreachable, RunStarted, StepFinished, StepPlanned, Summary, What,
 };
 use crate::report::{
-    Entry, Fate, Live, Paint, Plain, Record, RecordError, Report, Reporter, failures, find,
-    finished, list, span, summary,
+    Entry, Fate, Live, Merged, Paint, Plain, Record, RecordError, Report, Reporter, failures, find,
+    finished, list, span, summary, timings,
 };
 
 /// Looks at past runs: what they did, what failed, how it looked
@@ -27,6 +28,9 @@ use crate::report::{
     foundry run failed              what went wrong in the last run, in full\n  \
     foundry run show ab12           everything a run did; a part of its id is enough\n  \
     foundry run replay --speed 4    watch the last run again\n  \
+    foundry run timings             one HTML page: what ran when, and why\n  \
+    foundry run critical-path       what made it take as long as it did\n  \
+    foundry run diff ab12           the last run against an earlier one\n  \
     foundry run show --output json | jq '.steps[] | select(.ms > 1000).label'"
 )]
 pub struct RunArgs {
@@ -54,6 +58,37 @@ enum RunCommand {
     Failed {
         #[command(flatten)]
         which: Which,
+        /// How to print it
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Writes the HTML page of what ran when, and why
+    Timings {
+        #[command(flatten)]
+        which: Which,
+        /// Where to write it; `-` for standard output
+        #[arg(
+            long,
+            short,
+            value_name = "FILE",
+            default_value = "foundry-timings.html"
+        )]
+        file: String,
+    },
+    /// Shows the chain of steps that took longest: nothing but shortening it makes the run shorter
+    CriticalPath {
+        #[command(flatten)]
+        which: Which,
+        /// How to print it
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Shows how a run differs from an earlier one: what ended otherwise, what took longer or less
+    Diff {
+        /// The earlier run: its id, or the beginning or end of it
+        before: String,
+        /// The later run [default: the latest]
+        after: Option<String>,
         /// How to print it
         #[arg(long, value_enum, default_value_t)]
         output: Output,
@@ -132,12 +167,47 @@ pub fn run(args: &RunArgs) -> CliResult {
                 Output::Text => print(&lines(&failing(&record))),
             }
         }
+        RunCommand::Timings { which, file } => {
+            let page = timings(&merged(&record(which)?));
+            if file == "-" {
+                return print(&page);
+            }
+            std::fs::write(file, page)
+                .map_err(|error| CliError::failed(format!("can't write {file}: {error}")))?;
+            print(&format!("{file}\n"))
+        }
+        RunCommand::CriticalPath { which, output } => {
+            let critical = Critical::of(&merged(&record(which)?));
+            match output {
+                Output::Json => print_json(&critical),
+                Output::Text => print(&critical.text(Paint::for_stdout())),
+            }
+        }
+        RunCommand::Diff {
+            before,
+            after,
+            output,
+        } => {
+            let of = |run: Option<&str>| -> Result<Merged, CliError> {
+                let id = find(&folder, run)?;
+                Ok(merged(&Record::read(&folder, &id)?))
+            };
+            let diff = Diff::of(&of(Some(before))?, &of(after.as_deref())?);
+            match output {
+                Output::Json => print_json(&diff),
+                Output::Text => print(&diff.text()),
+            }
+        }
         RunCommand::Replay {
             which,
             speed,
             output,
         } => replay(&record(which)?, *speed, *output),
     }
+}
+
+fn merged(record: &Record) -> Merged {
+    Merged::of([record.events.as_slice()])
 }
 
 /// All of a run, for programs.

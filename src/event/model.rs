@@ -112,6 +112,12 @@ pub struct RunStarted {
     pub hosts: u32,
     /// Foundry's own version.
     pub foundry: String,
+    /// Which shard of a run that several processes make together, as `2/3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<String>,
+    /// What these processes call their run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<String>,
 }
 
 /// A host answered its probe.
@@ -125,6 +131,9 @@ pub struct HostProbed {
     pub execs: u32,
     /// Processes that the probe started there.
     pub processes: u32,
+    /// What kind of host it is: its roles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
 }
 
 /// A host could not be probed.
@@ -137,6 +146,9 @@ pub struct HostUnreachable {
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<Masked>,
+    /// What kind of host it is: its roles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
 }
 
 /// The plan is made.

@@ -27,6 +27,17 @@ pub fn closing(picture: &Picture, paint: Paint) -> Vec<String> {
         lines.push(format!("{} {refused}", paint.bad("error:")));
         return lines;
     }
+    for rollout in &summary.rollouts {
+        if let Some(why) = &rollout.stopped {
+            lines.push(format!(
+                "{} {}: {why}; {} done, {} not touched",
+                paint.bad("✗ rollout stopped"),
+                paint.strong(&rollout.component),
+                rollout.hosts.done,
+                words::count(rollout.hosts.untouched, "host"),
+            ));
+        }
+    }
     lines.extend(words::summary(summary, paint));
     let id = &summary.run;
     if !picture.troubles.is_empty() || !picture.out_of_reach.is_empty() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::event::Event;
 
@@ -101,8 +101,14 @@ impl Pause {
 }
 
 fn drive(mut reports: Vec<Box<dyn Report>>, messages: &Receiver<Message>) -> Vec<String> {
+    let mut ticked = Instant::now();
     loop {
-        match messages.recv_timeout(TICK) {
+        // However fast events come, reports get their turn.
+        if ticked.elapsed() >= TICK {
+            ticked = Instant::now();
+            reports.iter_mut().for_each(|report| report.tick());
+        }
+        match messages.recv_timeout(TICK.saturating_sub(ticked.elapsed())) {
             Ok(Message::Event(event)) => reports.iter_mut().for_each(|report| report.event(&event)),
             Ok(Message::Pause { paused, resume }) => {
                 reports.iter_mut().for_each(|report| report.pause());
@@ -111,7 +117,7 @@ fn drive(mut reports: Vec<Box<dyn Report>>, messages: &Receiver<Message>) -> Vec
                 let _ = resume.recv();
                 reports.iter_mut().for_each(|report| report.resume());
             }
-            Err(RecvTimeoutError::Timeout) => reports.iter_mut().for_each(|report| report.tick()),
+            Err(RecvTimeoutError::Timeout) => {}
             Ok(Message::Finish) | Err(RecvTimeoutError::Disconnected) => {
                 return reports
                     .iter_mut()

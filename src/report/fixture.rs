@@ -63,6 +63,8 @@ pub(super) fn run() -> Vec<Event> {
                 started: "2026-11-22T20:14:55Z".to_owned(),
                 hosts: 2,
                 foundry: "0.1.0".to_owned(),
+                shard: None,
+                generation: None,
             }),
         ),
         at(
@@ -72,6 +74,7 @@ pub(super) fn run() -> Vec<Event> {
                 ms: 300,
                 execs: 1,
                 processes: 9,
+                group: Some("demo".to_owned()),
             }),
         ),
         at(
@@ -81,6 +84,7 @@ pub(super) fn run() -> Vec<Event> {
                 ms: 420,
                 execs: 1,
                 processes: 9,
+                group: Some("demo".to_owned()),
             }),
         ),
         at(

@@ -9,7 +9,7 @@ use super::closing::closing;
 use super::driver::Report;
 use super::paint::Paint;
 use super::picture::Picture;
-use super::screen::screen;
+use super::screen::{GROUPED, screen};
 use super::words;
 use crate::event::{Event, What};
 
@@ -19,7 +19,7 @@ const HERTZ: u8 = 5;
 /// A command that is done sooner draws nothing.
 const DELAY: Duration = Duration::from_millis(250);
 
-/// Above this many steps to run, only those in trouble get a line of their own.
+/// Above this many steps to run, or with a fleet too large for a line a host, only those in trouble get a line of their own.
 const MANY: u32 = 200;
 
 /// Draws a run on a terminal.
@@ -96,7 +96,8 @@ impl Report for Live {
                 .picture
                 .planned
                 .as_ref()
-                .is_some_and(|planned| planned.verdicts.will_run() > MANY);
+                .is_some_and(|planned| planned.verdicts.will_run() > MANY)
+                || self.picture.hosts() > GROUPED;
             let shown = match &event.what {
                 What::StepFinished(step) => !many || !step.state.is_done(),
                 _ => true,

@@ -93,6 +93,8 @@ mod tests {
             started: "2026-11-22T20:14:55Z".to_owned(),
             hosts: 3,
             foundry: "0.1.0".to_owned(),
+            shard: None,
+            generation: None,
         };
         Event {
             ms: 0,

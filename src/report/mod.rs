@@ -7,9 +7,13 @@ mod closing;
 mod driver;
 #[cfg(test)]
 mod fixture;
+mod github;
+mod junit;
+mod kept;
 mod lines;
 mod live;
 mod log;
+mod merge;
 mod paint;
 mod picture;
 mod plain;
@@ -17,15 +21,23 @@ mod record;
 mod screen;
 #[cfg(test)]
 mod tests;
+mod timings;
+mod trace;
 mod words;
 
 pub use closing::{closing, failures};
 pub use driver::{Pause, Report, Reporter, Sink};
+pub use github::{GitHub, markdown};
+pub use junit::junit;
+pub use kept::{Kept, Kind};
 pub use lines::Lines;
 pub use live::Live;
 pub use log::EventLog;
+pub use merge::{Merged, Outcome, Part};
 pub use paint::Paint;
 pub use picture::{Picture, Running};
 pub use plain::Plain;
 pub use record::{Entry, Fate, Record, RecordError, find, list};
-pub use words::{finished, reason, span, summary};
+pub use timings::timings;
+pub use trace::trace;
+pub use words::{counts as counted, finished, reason, span, summary};

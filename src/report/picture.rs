@@ -132,7 +132,9 @@ impl Picture {
 
     fn finish(&mut self, step: &StepFinished) {
         self.running.shift_remove(&step.label);
-        self.counts.add(step.state);
+        if !(step.elsewhere && step.state.is_done()) {
+            self.counts.add(step.state);
+        }
         match (step.state, &step.blocked_by, &step.host) {
             (Final::Unreachable, _, Some(host)) => {
                 let known = self.unreachable.iter().any(|down| down.host == *host);

@@ -121,7 +121,15 @@ impl Record {
     /// # Errors
     /// When it can't be read, or a line other than the last (which a kill may have cut off) is no event.
     pub fn read(folder: &Path, run: &RunId) -> Result<Self, RecordError> {
-        let path = path(folder, run);
+        Self::read_file(&path(folder, run))
+    }
+
+    /// Reads the log at `path`, or any file of events.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_file(path: &Path) -> Result<Self, RecordError> {
+        let path = path.to_owned();
         let text = fs::read_to_string(&path).map_err(|error| RecordError::Read {
             path: path.clone(),
             error,

@@ -1,8 +1,10 @@
 //! The live part of the screen: one bar with counts and the longest-running steps, as text. Pure; draws nothing.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use console::{measure_text_width, truncate_str};
+use indexmap::IndexMap;
 
 use super::paint::Paint;
 use super::picture::Picture;
@@ -12,6 +14,12 @@ use crate::event::Final;
 /// Running steps that are shown one by one.
 const SHOWN: usize = 8;
 
+/// With more hosts than this, steps are shown by kind and not host by host.
+pub const GROUPED: u32 = 20;
+
+/// Hosts that are named as the slowest.
+const SLOWEST: usize = 4;
+
 /// Characters of the bar.
 const BAR: usize = 30;
 
@@ -19,6 +27,27 @@ const BAR: usize = 30;
 #[must_use]
 pub fn screen(picture: &Picture, now_ms: u64, width: usize, paint: Paint) -> String {
     let mut lines = vec![headline(picture, now_ms, paint)];
+    if picture.hosts() > GROUPED {
+        lines.extend(groups(picture, now_ms, width, paint));
+    } else {
+        lines.extend(single(picture, now_ms, width, paint));
+    }
+    match picture.interrupted {
+        Some(false) => {
+            lines.push(paint.warn("  Letting running steps end. Press Ctrl-C again to stop them."));
+        }
+        Some(true) => lines.push(paint.warn("  Stopping running steps.")),
+        None => {}
+    }
+    // One column is left free: a terminal may wrap a line that fills it.
+    let fit =
+        |line: String| truncate_str(line.trim_end(), width.saturating_sub(1), "…").into_owned();
+    lines.into_iter().map(fit).collect::<Vec<_>>().join("\n")
+}
+
+/// Returns a line for each of the longest-running steps.
+fn single(picture: &Picture, now_ms: u64, width: usize, paint: Paint) -> Vec<String> {
+    let mut lines = Vec::new();
     let column = picture
         .running
         .keys()
@@ -40,17 +69,100 @@ pub fn screen(picture: &Picture, now_ms: u64, width: usize, paint: Paint) -> Str
     if picture.running.len() > SHOWN {
         lines.push(paint.dim(&format!("  … and {} more", picture.running.len() - SHOWN)));
     }
-    match picture.interrupted {
-        Some(false) => {
-            lines.push(paint.warn("  Letting running steps end. Press Ctrl-C again to stop them."));
+    lines
+}
+
+/// Steps that differ in nothing but the host.
+struct Group<'a> {
+    /// How many run.
+    count: usize,
+    /// When the longest-running of them began, and where.
+    since: u64,
+    host: &'a str,
+}
+
+/// Returns a line for each kind of step that runs, those that are at it longest first; then the slowest hosts, and what
+/// went wrong so far.
+fn groups(picture: &Picture, now_ms: u64, width: usize, paint: Paint) -> Vec<String> {
+    let mut groups: IndexMap<&str, Group<'_>> = IndexMap::new();
+    let mut hosts: IndexMap<&str, u64> = IndexMap::new();
+    // Longest-running first, so the first of a kind or a host is its slowest.
+    for (label, running) in &picture.running {
+        let (step, host) = match label.rsplit_once('@') {
+            Some((step, host)) if !host.contains(']') => (step, host),
+            _ => (label.as_str(), ""),
+        };
+        if !host.is_empty() {
+            hosts.entry(host).or_insert(running.since);
         }
-        Some(true) => lines.push(paint.warn("  Stopping running steps.")),
-        None => {}
+        let since = running.since;
+        let group = groups.entry(step);
+        group
+            .or_insert(Group {
+                count: 0,
+                since,
+                host,
+            })
+            .count += 1;
     }
-    // One column is left free: a terminal may wrap a line that fills it.
-    let fit =
-        |line: String| truncate_str(line.trim_end(), width.saturating_sub(1), "…").into_owned();
-    lines.into_iter().map(fit).collect::<Vec<_>>().join("\n")
+    let since = |since: u64| words::span(now_ms.saturating_sub(since));
+    let column = groups
+        .keys()
+        .take(SHOWN)
+        .map(|step| step.chars().count())
+        .max()
+        .unwrap_or(0)
+        .min(width / 2);
+    let mut lines: Vec<String> = groups
+        .iter()
+        .take(SHOWN)
+        .map(|(step, group)| {
+            let step = shorten(step, column);
+            let on = match group.host {
+                "" => String::new(),
+                host => format!("  longest on {host}"),
+            };
+            format!(
+                "  {step:column$}  {:>6}  {}{}",
+                format!("×{}", group.count),
+                paint.hint(&format!("{:>6}", since(group.since))),
+                paint.dim(&on)
+            )
+        })
+        .collect();
+    if groups.len() > SHOWN {
+        lines.push(paint.dim(&format!(
+            "  … and {} more kinds of step",
+            groups.len() - SHOWN
+        )));
+    }
+    if !hosts.is_empty() {
+        let slowest: Vec<String> = hosts
+            .iter()
+            .take(SLOWEST)
+            .map(|(host, at)| format!("{host} {}", since(*at)))
+            .collect();
+        let at_work = u32::try_from(hosts.len()).unwrap_or(u32::MAX);
+        lines.push(format!(
+            "  {} at work, slowest {}",
+            words::count(at_work, "host"),
+            paint.dim(&slowest.join(", "))
+        ));
+    }
+    let failed: BTreeSet<&str> = picture
+        .troubles
+        .iter()
+        .filter_map(|step| step.host.as_deref())
+        .collect();
+    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    if !failed.is_empty() || !picture.unreachable.is_empty() {
+        lines.push(format!(
+            "  {} in trouble, {} out of reach",
+            paint.bad(&words::count(number(failed.len()), "host")),
+            paint.bad(&number(picture.unreachable.len()).to_string())
+        ));
+    }
+    lines
 }
 
 fn headline(picture: &Picture, now_ms: u64, paint: Paint) -> String {

@@ -128,6 +128,36 @@ fn the_screen_shows_eight_longest_and_how_many_more() {
 }
 
 #[test]
+fn the_screen_of_a_fleet_has_a_line_for_each_kind_of_step() {
+    let mut events = run();
+    if let What::RunStarted(run) = &mut events[0].what {
+        run.hosts = 10_000;
+    }
+    let mut picture = super::Picture::default();
+    events[..5].iter().for_each(|event| picture.fold(event));
+    for n in 0..900_u64 {
+        let step = if n % 3 == 0 {
+            "k3s:agent"
+        } else {
+            "base:package[curl]"
+        };
+        picture.fold(&started(500 + n, &format!("{step}@node-{n}")));
+    }
+    picture.fold(&started(1400, "k3s:ready"));
+    let mut failed = super::fixture::step("base:time@node-9999", crate::event::Final::Failed, 20);
+    failed.trouble = None;
+    picture.fold(&super::fixture::finished(failed, 1500));
+    insta::assert_snapshot!(screen(&picture, 61_000, 100, Paint::new(false)), @r#"
+    ━━━━━━────────────────────────  1/5  1m 01s  901 running · 1 failed
+      k3s:agent             ×300  1m 00s  longest on node-0
+      base:package[curl]    ×600  1m 00s  longest on node-1
+      k3s:ready               ×1   59.6s
+      900 hosts at work, slowest node-0 1m 00s, node-1 1m 00s, node-2 1m 00s, node-3 1m 00s
+      1 host in trouble, 0 out of reach
+    "#);
+}
+
+#[test]
 fn the_screen_while_the_lock_is_another_s() {
     let mut picture = until(430);
     picture.fold(&at(

@@ -60,6 +60,8 @@ pub struct Board<'w> {
     causes: Vec<Option<StepId>>,
     fresh: VecDeque<StepId>,
     candidates: BinaryHeap<Urgency>,
+    /// Queued steps that take no place.
+    free: Vec<StepId>,
     lanes: Vec<Lane>,
     running: u32,
     counts: Counts,
@@ -109,6 +111,7 @@ impl<'w> Board<'w> {
             causes: vec![None; work.width()],
             fresh: VecDeque::new(),
             candidates: BinaryHeap::new(),
+            free: Vec::new(),
             lanes: work
                 .depths()
                 .iter()
@@ -208,6 +211,12 @@ impl<'w> Board<'w> {
     /// Moves the most urgent step that has a place in all its lanes to `Running` and returns it; `None` when the run is
     /// full or nothing can begin.
     pub fn start(&mut self) -> Option<StepId> {
+        while let Some(step) = self.free.pop() {
+            if self.state(step) == State::Queued {
+                self.set(step, State::Running);
+                return Some(step);
+            }
+        }
         while self.running < self.jobs {
             let urgency = self.candidates.pop()?;
             let step = urgency.2.0;
@@ -332,7 +341,7 @@ impl<'w> Board<'w> {
         self.causes[step.0 as usize]
     }
 
-    /// Returns how many steps are running.
+    /// Returns how many steps are running, without those that only wait.
     #[must_use]
     pub fn running(&self) -> u32 {
         self.running
@@ -352,8 +361,9 @@ impl<'w> Board<'w> {
             "BUG: step {} left its final state {before:?}",
             step.0
         );
+        let places = u32::from(!self.work.node(step).free);
         if before == State::Running {
-            self.running -= 1;
+            self.running -= places;
             for lane in &self.work.node(step).lanes {
                 self.lanes[lane.0 as usize].used -= 1;
                 self.call_up(*lane);
@@ -365,7 +375,7 @@ impl<'w> Board<'w> {
             State::Queued => {}
             State::Running => {
                 self.rollouts.began(step);
-                self.running += 1;
+                self.running += places;
                 for lane in &self.work.node(step).lanes {
                     self.lanes[lane.0 as usize].used += 1;
                 }
@@ -378,6 +388,10 @@ impl<'w> Board<'w> {
     }
 
     fn make_candidate(&mut self, step: StepId) {
+        if self.work.node(step).free {
+            self.free.push(step);
+            return;
+        }
         self.candidates.push((
             Reverse(self.work.turn(step)),
             self.work.distance(step),

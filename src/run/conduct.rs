@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::attempt::hosts;
 use super::execute::{Executor, Shared, counts};
@@ -17,7 +18,7 @@ use crate::catalog::Rollout;
 use crate::event::{
     Counts, PathStep, Planned, RolloutEnded, StepPlanned, Summary, Verdict, Verdicts, What,
 };
-use crate::graph::{Fingerprints, Graph, Selection, Target};
+use crate::graph::{Fingerprints, Graph, Selection, StepId, StepSet, Target};
 use crate::plan::Plan;
 use crate::probe::Observed;
 use crate::secret::Resolver;
@@ -64,6 +65,8 @@ pub struct RunRequest {
     pub limits: Limits,
     /// How components move over their hosts, by name; one that is not there does so as the graph allows.
     pub rollouts: BTreeMap<String, Rollout>,
+    /// How long to wait for a step that another shard does ([`Selection::elsewhere`]).
+    pub patience: Duration,
     /// The stack's lock, given back at the end. `None` for a plan with nothing to do.
     pub lock: Option<Lock>,
     /// Told to stop.
@@ -97,7 +100,7 @@ pub async fn run(request: RunRequest) -> Result<Summary, Circle> {
         ..
     } = request;
     planned(&graph, &selection, &plan, &tell);
-    let work = work(&graph, &selection, limits)?;
+    let work = work(&graph, &selection, &plan, limits)?;
     let asked = observed.execs.clone();
     let executor = Arc::new(Executor::new(Shared {
         graph: Arc::clone(&graph),
@@ -109,6 +112,8 @@ pub async fn run(request: RunRequest) -> Result<Summary, Circle> {
         keeper: request.keeper,
         secrets: request.secrets,
         tell: tell.clone(),
+        elsewhere: selection.elsewhere.clone(),
+        patience: request.patience,
     }));
     let mut narrator = Narrator::new(Arc::clone(&executor));
     let rollouts = bind(&graph, &selection, &work, &request.rollouts);
@@ -191,7 +196,7 @@ pub fn refuse(tell: &Tell, why: &str) -> Summary {
 fn planned(graph: &Graph, selection: &Selection, plan: &Plan, tell: &Tell) {
     let mut verdicts = Verdicts::default();
     let mut on = vec![false; graph.stack.hosts.len()];
-    for id in selection.steps.iter() {
+    for id in selection.own() {
         let step = graph.step(id);
         let Some(decision) = plan.decision(id).filter(|_| step.target != Target::Gather) else {
             continue;
@@ -241,17 +246,27 @@ fn bind(
 const HOSTS_A_TURN: u32 = 512;
 
 /// Makes of the selected steps what the scheduler understands: a lane for each pool, and one for each host.
-fn work(graph: &Graph, selection: &Selection, limits: Limits) -> Result<Work, Circle> {
+/// Of what other shards do, only that remains which something that is to be done here needs.
+fn work(graph: &Graph, selection: &Selection, plan: &Plan, limits: Limits) -> Result<Work, Circle> {
+    let awaited = awaited(graph, selection, plan);
     let pools = u32::try_from(graph.pools.len()).unwrap_or(u32::MAX);
     let depths = graph.pools.iter().map(|pool| pool.depth);
     let depths = depths
         .chain(graph.stack.hosts.iter().map(|_| limits.per_host))
         .collect();
     let nodes = graph.ids().map(|id| {
-        if !selection.steps.contains(id) {
+        let elsewhere = selection.elsewhere.contains(id);
+        if !selection.steps.contains(id) || (elsewhere && !awaited.contains(id)) {
             return None;
         }
         let step = graph.step(id);
+        if elsewhere {
+            return Some(Node {
+                needs: step.needs.clone(),
+                free: true,
+                ..Node::default()
+            });
+        }
         let pool = step.pool.map(|pool| LaneId(pool.0));
         // A service is no host: what its adapter sends there is its own matter.
         let hosts = match &step.target {
@@ -265,6 +280,7 @@ fn work(graph: &Graph, selection: &Selection, limits: Limits) -> Result<Work, Ci
                 .chain(hosts.iter().map(|host| LaneId(pools + host.0)))
                 .collect(),
             weight: u64::from(step.target != Target::Gather),
+            free: false,
         })
     });
     let turns = graph.steps.iter().map(|step| match step.target {
@@ -272,4 +288,29 @@ fn work(graph: &Graph, selection: &Selection, limits: Limits) -> Result<Work, Ci
         Target::Group(_) | Target::Service(..) | Target::Gather => 0,
     });
     Ok(Work::new(nodes.collect(), depths)?.in_turns(turns.collect()))
+}
+
+/// Returns the steps of other shards that a step which is not satisfied here needs, however indirectly.
+fn awaited(graph: &Graph, selection: &Selection, plan: &Plan) -> StepSet {
+    let mut awaited = StepSet::none(graph.steps.len());
+    if selection.elsewhere.is_empty() {
+        return awaited;
+    }
+    let mut seen = StepSet::none(graph.steps.len());
+    let mut open: Vec<StepId> = selection
+        .own()
+        .filter(|id| graph.step(*id).task.is_some())
+        .filter(|id| plan.verdict(*id) != Some(Verdict::Satisfied))
+        .collect();
+    while let Some(id) = open.pop() {
+        for need in &graph.step(id).needs {
+            if selection.steps.contains(*need) && seen.insert(*need) {
+                open.push(*need);
+                if selection.elsewhere.contains(*need) {
+                    awaited.insert(*need);
+                }
+            }
+        }
+    }
+    awaited
 }

@@ -3,11 +3,12 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 
 use super::attempt::{Attempt, Failure, Outcome};
+use super::elsewhere::Awaited;
 use super::metered::{Metered, Sent};
 use super::retry::Chances;
 use super::rollout::Rule;
@@ -16,7 +17,7 @@ use super::tell::Tell;
 use super::writer::{Actions, Keeper, StepError, Writers};
 use crate::catalog::{Value, Values};
 use crate::event::{Final, Reason, Trouble, Verdict, What};
-use crate::graph::{Fingerprints, Graph, Hole, Input, StepId, Target};
+use crate::graph::{Fingerprints, Graph, Hole, Input, StepId, StepSet, Target};
 use crate::plan::{Outputs, Plan};
 use crate::probe::{AccessKind, Known, Observed};
 use crate::secret::{Masker, Resolver};
@@ -32,6 +33,10 @@ pub(super) struct Shared {
     pub keeper: Arc<dyn Keeper>,
     pub secrets: Arc<Resolver>,
     pub tell: Tell,
+    /// Steps that another shard does.
+    pub elsewhere: StepSet,
+    /// How long to wait for such a step.
+    pub patience: Duration,
 }
 
 /// Does the steps of one run.
@@ -42,6 +47,8 @@ pub(super) struct Executor {
     /// How each step ended, as far as those that watch it care.
     traces: Mutex<Vec<Trace>>,
     pub sent: Sent,
+    /// What is waited for.
+    pub awaited: Awaited,
 }
 
 /// What a step that is done means to those that watch it.
@@ -76,6 +83,7 @@ impl Executor {
             known: Mutex::new(shared.plan.known.clone()),
             traces: Mutex::new(vec![Trace::default(); shared.graph.steps.len()]),
             sent: (0..hosts).map(|_| AtomicU32::new(0)).collect(),
+            awaited: Awaited::default(),
             shared,
         }
     }
@@ -173,6 +181,26 @@ impl Executor {
             ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             attempts,
             round_trips: meter.round_trips(),
+        };
+        Ended { state, account }
+    }
+
+    /// Waits for a step that another shard does.
+    async fn wait(self: &Arc<Self>, step: StepId) -> Ended<Account> {
+        let began = Instant::now();
+        let (state, trouble) = match self.wait_for(step, self.shared.patience).await {
+            Ok(outputs) => {
+                // It has most likely just been applied, elsewhere: what watches it must look.
+                self.done(step, true, &outputs);
+                (Final::Satisfied, None)
+            }
+            Err(error) => (state_of(&error), Some(self.trouble(error.into()))),
+        };
+        let account = Account {
+            trouble,
+            ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            attempts: 1,
+            ..Account::default()
         };
         Ended { state, account }
     }
@@ -281,7 +309,13 @@ impl Execute for Executor {
     }
 
     fn execute(self: Arc<Self>, step: StepId) -> BoxFuture<'static, Ended<Account>> {
-        Box::pin(async move { self.perform(step).await })
+        Box::pin(async move {
+            if self.shared.elsewhere.contains(step) {
+                self.wait(step).await
+            } else {
+                self.perform(step).await
+            }
+        })
     }
 
     fn check(

@@ -8,6 +8,10 @@
 //! A run on the same machine as the holder needs not wait for the lease: the holder's machine, boot and process are in
 //! the file, so it can be seen whether that process still lives.
 //!
+//! Shards of one run share the lock: they are of one **generation**, whose name the lock bears, and each has a file of its
+//! own beside it (`lock.shard-2of3`) with its process and sign of life. Another generation is another run, and refused; so
+//! is a second process of the same shard. The lock is given back by the last of them.
+//!
 //! The limit of it: two runs that can't reach the same first host (the network is parted, or the host is down for one of
 //! them) lock different hosts. Steps are safe to run twice, so what that costs is work, and the next run repairs.
 
@@ -16,7 +20,7 @@ mod holder;
 mod script;
 
 pub use guard::{Lock, LockError, Patience, Shown, show, steal, take};
-pub use holder::{Controller, Found, Holder, Standing};
+pub use holder::{Controller, Found, Holder, Party, Standing};
 
 use std::time::Duration;
 

@@ -3,6 +3,7 @@
 mod attempt;
 mod board;
 mod conduct;
+mod elsewhere;
 mod execute;
 mod gate;
 pub mod lock;

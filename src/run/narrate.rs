@@ -38,7 +38,15 @@ impl Narrator {
         if node.target == Target::Gather {
             return;
         }
-        self.counts.add(state);
+        let elsewhere = shared.elsewhere.contains(step);
+        if elsewhere && state.is_done() {
+            // Whoever does it counts it. That there was something to wait for is worth telling.
+            if account.attempts == 0 {
+                return;
+            }
+        } else {
+            self.counts.add(state);
+        }
         shared.tell.event(What::StepFinished(StepFinished {
             label: node.label.to_string(),
             host: node.label.host.as_ref().map(ToString::to_string),
@@ -49,7 +57,7 @@ impl Narrator {
             ms: account.ms,
             attempts: account.attempts,
             round_trips: account.round_trips,
-            elsewhere: false,
+            elsewhere,
         }));
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::lock::Party;
 use crate::event::{Event, Masked, RunId, RunStarted, VERSION, What};
 use crate::secret::Masker;
 
@@ -31,6 +32,19 @@ impl Tell {
         sink: Sink,
         masker: Arc<Masker>,
     ) -> Self {
+        Self::begin_part(stack, command, hosts, None, sink, masker)
+    }
+
+    /// As [`Self::begin`], for one of several processes that make a run together.
+    #[must_use]
+    pub fn begin_part(
+        stack: &str,
+        command: &str,
+        hosts: usize,
+        party: Option<&Party>,
+        sink: Sink,
+        masker: Arc<Masker>,
+    ) -> Self {
         let now = jiff::Timestamp::now();
         let mut salt = [0_u8; 2];
         // Without randomness two runs of the same second would only share a log's name.
@@ -53,6 +67,8 @@ impl Tell {
             started: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             hosts: u32::try_from(hosts).unwrap_or(u32::MAX),
             foundry: env!("CARGO_PKG_VERSION").to_owned(),
+            shard: party.map(|party| party.shard.to_string()),
+            generation: party.map(|party| party.generation.clone()),
         }));
         tell
     }

@@ -16,6 +16,8 @@ pub struct Node {
     pub lanes: Vec<LaneId>,
     /// What it is expected to cost: one, or milliseconds if they are known of all.
     pub weight: u64,
+    /// It only waits for others, and so takes no place among the steps that run at once.
+    pub free: bool,
 }
 
 /// All that is to be scheduled; `StepId` indexes it.
@@ -131,6 +133,7 @@ impl Work {
             needs: Vec::new(),
             lanes: Vec::new(),
             weight: 0,
+            free: false,
         };
         self.nodes[step.0 as usize].as_ref().unwrap_or(&NONE)
     }

@@ -19,6 +19,7 @@ async fn get(rig: &Rig, patience: Patience) -> (Result<Lock, LockError>, Vec<Eve
         &rig.graph().stack,
         &hosts,
         &*rig.writers(),
+        None,
         patience,
         &tell,
         &Stop::new(),

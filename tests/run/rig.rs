@@ -8,11 +8,14 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use foundry::catalog::{Catalog, Files, Rollout, resolve_rollout};
 use foundry::config::{self, HostId, Source, Stack};
 use foundry::event::{Event, Final, StepFinished, Summary, What};
-use foundry::graph::{Fingerprints, Graph, Hole, HoleId, Selection, Selector, StepId, expand};
+use foundry::graph::{
+    Fingerprints, Graph, Hole, HoleId, Selection, Selector, Shard, StepId, expand,
+};
 use foundry::plan::{Plan, plan};
 use foundry::probe::{
     AccessError, AccessKind, Known, Nonce, Observed, Program, Reader, Readers, Reply, Round,
@@ -260,6 +263,8 @@ pub struct Rig {
     _folder: tempfile::TempDir,
     pub machines: Vec<Arc<Machine>>,
     pub limits: Limits,
+    /// How long to wait for other shards.
+    pub patience: Duration,
     pub stop: Stop,
     /// Told of each event as it happens.
     pub watch: Arc<dyn Fn(&Event) + Send + Sync>,
@@ -288,6 +293,7 @@ impl Rig {
             _folder: folder,
             machines,
             limits: Limits::default(),
+            patience: Duration::from_secs(60),
             stop: Stop::new(),
             watch: Arc::new(|_| {}),
             recipe: recipe.to_owned(),
@@ -383,12 +389,41 @@ impl Rig {
             .enable_all()
             .build()
             .unwrap();
-        runtime.block_on(self.run(selector, secrets))
+        runtime.block_on(self.run(selector, None, secrets))
     }
 
-    async fn run(&self, selector: &str, secrets: &BTreeMap<&str, &str>) -> Told {
+    /// Builds everything by these shards, all at once.
+    pub fn build_shards(&self, shards: &[Shard]) -> Vec<Told> {
+        std::thread::scope(|scope| {
+            let runs: Vec<_> = shards
+                .iter()
+                .map(|shard| {
+                    scope.spawn(|| {
+                        let runtime = tokio::runtime::Builder::new_multi_thread()
+                            .worker_threads(2)
+                            .enable_all()
+                            .build()
+                            .unwrap();
+                        runtime.block_on(self.run("stack", Some(*shard), &BTreeMap::new()))
+                    })
+                })
+                .collect();
+            runs.into_iter().map(|run| run.join().unwrap()).collect()
+        })
+    }
+
+    async fn run(
+        &self,
+        selector: &str,
+        shard: Option<Shard>,
+        secrets: &BTreeMap<&str, &str>,
+    ) -> Told {
         let graph = self.graph();
         let selection = graph.select(&Selector::parse(selector).unwrap()).unwrap();
+        let selection = match shard {
+            Some(shard) => graph.shard(&selection, shard),
+            None => selection,
+        };
         let masker = Arc::new(Masker::default());
         let env: BTreeMap<String, String> = secrets
             .iter()
@@ -436,6 +471,7 @@ impl Rig {
             secrets: Arc::new(resolver),
             limits: self.limits,
             rollouts: self.rollouts(),
+            patience: self.patience,
             lock: None,
             stop: self.stop.clone(),
             tell,

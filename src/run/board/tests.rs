@@ -70,6 +70,7 @@ fn case() -> impl Strategy<Value = Case> {
                                 needs,
                                 lanes,
                                 weight,
+                                free: false,
                             })
                         })
                         .collect();

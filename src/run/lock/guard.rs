@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::task::JoinHandle;
 
 use super::RENEW;
-use super::holder::{Controller, Found, Holder, Standing};
+use super::holder::{Controller, Found, Holder, Party, Standing};
 use super::script::{Answer, Order, parse, program};
 use crate::config::{HostId, Stack};
 use crate::event::{LockWaiting, What};
@@ -90,7 +90,7 @@ pub struct Lock {
     host: Arc<str>,
     waited: bool,
     place: Place,
-    token: String,
+    holder: Holder,
     renewal: JoinHandle<()>,
 }
 
@@ -103,7 +103,7 @@ struct Place {
 }
 
 /// Takes the lock of `stack` on the first of `hosts` that can be reached; they are to be in the order of the config, and
-/// may leave out those known to be out of reach.
+/// may leave out those known to be out of reach. With `party`, the lock is shared by all shards of the same generation.
 ///
 /// If another run was waited for or taken over from ([`Lock::waited`]), what was probed before is out of date.
 ///
@@ -113,6 +113,7 @@ pub async fn take(
     stack: &Stack,
     hosts: &[HostId],
     writers: &dyn Writers,
+    party: Option<&Party>,
     patience: Patience,
     tell: &Tell,
     stop: &Stop,
@@ -129,6 +130,7 @@ pub async fn take(
         started: jiff::Timestamp::now()
             .strftime("%Y-%m-%dT%H:%M:%SZ")
             .to_string(),
+        party: party.cloned(),
     };
     let mut tried = Vec::new();
     for host in hosts {
@@ -144,13 +146,13 @@ pub async fn take(
             waited = waiting => waited?,
             () = stop.ending() => {
                 // The order to take it may have got through.
-                let _ = place.act(Order::Release { token: &holder.token }).await;
+                let _ = place.act(Order::Release { holder: &holder }).await;
                 return Err(LockError::Interrupted);
             }
         };
         let renewal = tokio::spawn(renew(
             place.clone(),
-            holder.token.clone(),
+            holder.clone(),
             tell.clone(),
             stop.clone(),
         ));
@@ -158,7 +160,7 @@ pub async fn take(
             host: Arc::clone(&place.name),
             waited,
             place,
-            token: holder.token,
+            holder,
             renewal,
         });
     }
@@ -253,11 +255,11 @@ async fn wait(
 
 /// Gives signs of life until it is aborted. A host that does not answer keeps what it was told, so only a lock that is
 /// another's ends the run.
-async fn renew(place: Place, token: String, tell: Tell, stop: Stop) {
+async fn renew(place: Place, holder: Holder, tell: Tell, stop: Stop) {
     let mut silent = false;
     loop {
         tokio::time::sleep(RENEW).await;
-        match place.act(Order::Renew { token: &token }).await {
+        match place.act(Order::Renew { holder: &holder }).await {
             Ok(Answer::Lost(found)) => {
                 let by = found.map_or_else(
                     || "removed".to_owned(),
@@ -302,7 +304,9 @@ impl Lock {
     pub async fn release(self) -> Result<(), LockError> {
         self.renewal.abort();
         self.place
-            .act(Order::Release { token: &self.token })
+            .act(Order::Release {
+                holder: &self.holder,
+            })
             .await
             .map(drop)
     }

@@ -6,6 +6,7 @@ use std::fs;
 use serde::Serialize;
 
 use super::LEASE;
+use crate::graph::Shard;
 
 /// The machine that Foundry runs on, as far as processes can be told apart there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -72,6 +73,38 @@ fn born(pid: u32) -> Option<String> {
     fields.nth(19).filter(|_| !zombie).map(ToOwned::to_owned)
 }
 
+/// A run that several processes make together, and one of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Party {
+    /// What they call their run: the same for all of them, and unlike that of any other run.
+    pub generation: String,
+    /// Which of them.
+    #[serde(serialize_with = "written")]
+    pub shard: Shard,
+}
+
+fn written<S: serde::Serializer>(shard: &Shard, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(shard)
+}
+
+impl Party {
+    /// Returns the token that all of them hold the lock by.
+    #[must_use]
+    pub fn token(&self) -> String {
+        let digest = blake3::derive_key(
+            "foundry 2026 generation of a run",
+            self.generation.as_bytes(),
+        );
+        format!("g{}", hex::encode(&digest[..16]))
+    }
+
+    /// Returns the end of the name of this one's file.
+    #[must_use]
+    pub fn file(&self) -> String {
+        format!("{}of{}", self.shard.number(), self.shard.count())
+    }
+}
+
 /// What the lock's file says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Holder {
@@ -91,6 +124,8 @@ pub struct Holder {
     pub command: String,
     /// When it was taken, RFC 3339 in UTC by the holder's clock.
     pub started: String,
+    /// With whom it is shared.
+    pub party: Option<Party>,
 }
 
 impl Holder {
@@ -109,13 +144,31 @@ impl Holder {
             ("command", &self.command),
             ("started", &self.started),
         ] {
-            let value: String = value
-                .chars()
-                .map(|c| if c.is_control() { ' ' } else { c })
-                .collect();
-            let _ = writeln!(text, "{name} {value}");
+            line(&mut text, name, value);
+        }
+        if let Some(party) = &self.party {
+            line(&mut text, "generation", &party.generation);
+            line(&mut text, "shard", &party.shard.to_string());
         }
         text
+    }
+
+    /// Returns what a lock that is shared says: of the one who took it first, but held by all of its party, none of whose
+    /// processes alone can be gone.
+    #[must_use]
+    pub fn shared(&self) -> Self {
+        Self {
+            token: self
+                .party
+                .as_ref()
+                .map_or_else(|| self.token.clone(), Party::token),
+            machine: if self.party.is_some() {
+                String::new()
+            } else {
+                self.machine.clone()
+            },
+            ..self.clone()
+        }
     }
 
     /// Reads what [`Self::encode`] wrote; `None` if it is not that.
@@ -136,17 +189,36 @@ impl Holder {
             born: value("born")?,
             command: value("command")?,
             started: value("started")?,
+            party: match (value("generation"), value("shard")) {
+                (Some(generation), Some(shard)) => Some(Party {
+                    generation,
+                    shard: shard.parse().ok()?,
+                }),
+                _ => None,
+            },
         })
     }
 
     /// Returns it in words.
     #[must_use]
     pub fn words(&self) -> String {
+        let part = self.party.as_ref().map_or_else(String::new, |party| {
+            format!(" (shard {} of run {})", party.shard, party.generation)
+        });
         format!(
-            "{} (process {}) runs `{}` since {}",
+            "{} (process {}) runs `{}`{part} since {}",
             self.who, self.pid, self.command, self.started
         )
     }
+}
+
+/// Adds a line of `name value`; what can't stand in a line becomes a blank.
+fn line(text: &mut String, name: &str, value: &str) {
+    let value: String = value
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    let _ = writeln!(text, "{name} {value}");
 }
 
 /// A lock that somebody holds or held.
@@ -156,6 +228,9 @@ pub struct Found {
     pub holder: Option<Holder>,
     /// Seconds since the last sign of life, by the clock of the host that the lock is on.
     pub age: i64,
+    /// Shards that have given a sign of life within the lease, where several hold it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shards: Vec<String>,
 }
 
 /// What to make of a lock that is not ours.
@@ -220,6 +295,7 @@ mod tests {
             born: "123".to_owned(),
             command: "foundry build stack".to_owned(),
             started: "2026-11-22T20:14:55Z".to_owned(),
+            party: None,
         }
     }
 
@@ -231,6 +307,16 @@ mod tests {
         let back = Holder::decode(&odd.encode()).unwrap();
         assert_eq!(back.token, "00ff");
         assert_eq!(back.command, "foundry build 'a b c' token 1");
+        let shared = Holder {
+            party: Some(Party {
+                generation: "4711".to_owned(),
+                shard: "2/3".parse().unwrap(),
+            }),
+            ..holder()
+        };
+        assert_eq!(Holder::decode(&shared.encode()), Some(shared.clone()));
+        assert!(shared.words().contains("(shard 2/3 of run 4711)"));
+        assert_eq!(shared.shared().machine, "");
         for garbled in [
             "",
             "token 1",
@@ -276,7 +362,11 @@ mod tests {
             (None, 61, Standing::Expired),
         ];
         for (holder, age, wanted) in cases {
-            let found = Found { holder, age };
+            let found = Found {
+                holder,
+                age,
+                shards: Vec::new(),
+            };
             assert_eq!(found.standing(&here), wanted, "{found:?}");
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::LEASE;
-use super::holder::{Found, Holder};
+use super::holder::{Found, Holder, Party};
 use crate::probe::{Program, Reply, ShellError, quote};
 use crate::secret::Secret;
 
@@ -13,50 +13,89 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// Reads without changing anything.
 const SHOW: &str = r#"
 if [ -e "$dir/lock" ]; then
-  age=$(( $(date +%s) - $(stat -c %Y "$dir/lock") ))
-  printf 'state held\nage %s\n' "$age"
+  now=$(date +%s)
+  printf 'state held\nage %s\n' "$(( now - $(stat -c %Y "$dir/lock") ))"
   sed 's/^/holder /' "$dir/lock"
+  for other in "$dir"/lock.shard-*; do
+    [ -e "$other" ] || continue
+    [ "$(( now - $(stat -c %Y "$other") ))" -ge "$lease" ] || sed -n 's/^shard /member /p' "$other"
+  done
 else
   echo 'state free'
 fi
 "#;
 
 /// Judges and acts under `flock`. The new text is written beside the lock and moved over it, so that a full disk or a
-/// kill leaves the lock as it was.
+/// kill leaves the lock as it was. A shard has a file of its own too, by which two processes of the same shard are told
+/// apart.
 const CHANGE: &str = r#"
 mkdir -p "$dir"
 exec 9>"$dir/lock.guard"
 flock -w 10 9 || { echo 'another process keeps the lock file busy' >&2; exit 75; }
-found='' age=''
-if [ -e "$dir/lock" ]; then
-  found=$(sed -n 's/^token //p' "$dir/lock")
-  age=$(( $(date +%s) - $(stat -c %Y "$dir/lock") ))
-fi
+look() {
+  at=$1 found='' age=''
+  if [ -e "$at" ]; then
+    found=$(sed -n 's/^token //p' "$at")
+    age=$(( $(date +%s) - $(stat -c %Y "$at") ))
+  fi
+}
 tell() {
   printf 'state %s\n' "$1"
   [ -n "$age" ] || return 0
   printf 'age %s\n' "$age"
-  sed 's/^/holder /' "$dir/lock"
+  sed 's/^/holder /' "$at"
 }
 put() {
-  printf '%s' "$holder" >"$dir/lock.new"
-  mv -f "$dir/lock.new" "$dir/lock"
+  printf '%s' "$2" >"$dir/lock.new"
+  mv -f "$dir/lock.new" "$1"
 }
+free_for_us() {
+  [ "$age" -ge "$lease" ] || [ "$age" -lt "-$lease" ] || { [ -n "$over" ] && [ "$found" = "$over" ]; }
+}
+begin() {
+  rm -f "$dir"/lock.shard-*
+  put "$dir/lock" "$holder"
+  [ -z "$shard" ] || put "$mine" "$member"
+}
+mine=$dir/lock.shard-$shard
+look "$dir/lock"
 case $op in
   take)
-    if [ -z "$age" ]; then put; echo 'state taken'
-    elif [ "$found" = "$token" ]; then touch "$dir/lock"; echo 'state taken'
-    elif [ "$age" -ge "$lease" ] || [ "$age" -lt "-$lease" ] || { [ -n "$over" ] && [ "$found" = "$over" ]; }
-    then tell over; put
-    else tell held
+    if [ -z "$age" ]; then begin; echo 'state taken'
+    elif [ "$found" != "$token" ]; then
+      if free_for_us; then tell over; begin; else tell held; fi
+    elif [ -z "$shard" ]; then touch "$dir/lock"; echo 'state taken'
+    else
+      look "$mine"
+      if [ -z "$age" ] || [ "$found" = "$own" ]; then put "$mine" "$member"; touch "$dir/lock"; echo 'state taken'
+      elif free_for_us; then tell over; put "$mine" "$member"; touch "$dir/lock"
+      else tell held
+      fi
     fi ;;
   renew)
-    if [ "$found" = "$token" ]; then touch "$dir/lock"; echo 'state taken'; else tell lost; fi ;;
+    if [ "$found" != "$token" ]; then tell lost
+    elif [ -z "$shard" ]; then touch "$dir/lock"; echo 'state taken'
+    else
+      look "$mine"
+      if [ "$found" = "$own" ]; then touch "$mine" "$dir/lock"; echo 'state taken'; else tell lost; fi
+    fi ;;
   release)
-    if [ "$found" = "$token" ]; then rm -f "$dir/lock"; echo 'state free'; else tell lost; fi ;;
+    if [ "$found" != "$token" ]; then tell lost
+    elif [ -z "$shard" ]; then rm -f "$dir/lock"; echo 'state free'
+    else
+      look "$mine"
+      if [ "$found" = "$own" ]; then rm -f "$mine"; fi
+      alive=no
+      for other in "$dir"/lock.shard-*; do
+        look "$other"
+        if [ -n "$age" ] && [ "$age" -lt "$lease" ]; then alive=yes; fi
+      done
+      [ "$alive" = yes ] || rm -f "$dir/lock" "$dir"/lock.shard-*
+      echo 'state free'
+    fi ;;
   steal)
     if [ -z "$age" ]; then echo 'state free'
-    elif [ "$found" = "$over" ]; then tell over; rm -f "$dir/lock"
+    elif [ "$found" = "$over" ]; then tell over; rm -f "$dir/lock" "$dir"/lock.shard-*
     else tell held
     fi ;;
 esac
@@ -73,9 +112,9 @@ pub(super) enum Order<'a> {
         over: Option<&'a str>,
     },
     /// Give a sign of life.
-    Renew { token: &'a str },
+    Renew { holder: &'a Holder },
     /// Give it back.
-    Release { token: &'a str },
+    Release { holder: &'a Holder },
     /// Remove it if its token is still `over`; empty for a garbled lock.
     Steal { over: &'a str },
 }
@@ -100,26 +139,38 @@ pub(super) enum Answer {
 /// # Errors
 /// When a value can't be handed to a shell.
 pub(super) fn program(dir: &str, order: Order<'_>) -> Result<Program, ShellError> {
-    let (op, token, over, holder) = match order {
-        Order::Show => ("show", "", "", String::new()),
-        Order::Take { holder, over } => (
-            "take",
-            holder.token.as_str(),
-            over.unwrap_or_default(),
-            holder.encode(),
-        ),
-        Order::Renew { token } => ("renew", token, "", String::new()),
-        Order::Release { token } => ("release", token, "", String::new()),
-        Order::Steal { over } => ("steal", "", over, String::new()),
+    let (op, holder, over) = match order {
+        Order::Show => ("show", None, ""),
+        Order::Take { holder, over } => ("take", Some(holder), over.unwrap_or_default()),
+        Order::Renew { holder } => ("renew", Some(holder), ""),
+        Order::Release { holder } => ("release", Some(holder), ""),
+        Order::Steal { over } => ("steal", None, over),
     };
+    let shared = holder.map(Holder::shared);
+    let token = shared.as_ref().map_or("", |shared| shared.token.as_str());
+    let own = holder.map_or("", |holder| holder.token.as_str());
+    let party = holder.and_then(|holder| holder.party.as_ref());
+    let shard = party.map(Party::file).unwrap_or_default();
+    // Only taking it writes it.
+    let taking = matches!(order, Order::Take { .. });
+    let written = |holder: Option<&Holder>| {
+        holder
+            .filter(|_| taking)
+            .map(Holder::encode)
+            .unwrap_or_default()
+    };
+    let (holder, member) = (written(shared.as_ref()), written(holder));
     let mut text = String::from("set -eu\numask 077\nexport LC_ALL=C\n");
     let lease = LEASE.as_secs().to_string();
     for (name, value) in [
         ("dir", dir),
         ("op", op),
         ("token", token),
+        ("own", own),
+        ("shard", &shard),
         ("over", over),
         ("holder", &holder),
+        ("member", &member),
         ("lease", &lease),
     ] {
         text.push_str(&format!("{name}={}\n", quote(value)?));
@@ -168,6 +219,11 @@ pub(super) fn parse(reply: &Reply) -> Result<Answer, String> {
         Found {
             holder: Holder::decode(&holder.join("\n")),
             age,
+            shards: stdout
+                .lines()
+                .filter_map(|line| line.strip_prefix("member "))
+                .map(ToOwned::to_owned)
+                .collect(),
         }
     });
     match (value("state"), found) {
@@ -222,6 +278,17 @@ mod tests {
             born: "123".to_owned(),
             command: "foundry build 'openbao - @bao-3' $(touch /tmp/never) %s \\n".to_owned(),
             started: "2026-11-22T20:14:55Z".to_owned(),
+            party: None,
+        }
+    }
+
+    fn shard(token: &str, generation: &str, shard: &str) -> Holder {
+        Holder {
+            party: Some(Party {
+                generation: generation.to_owned(),
+                shard: shard.parse().unwrap(),
+            }),
+            ..holder(token)
         }
     }
 
@@ -269,16 +336,38 @@ mod tests {
         assert_eq!(found.holder, Some(holder("aa")));
         assert!((0..5).contains(&found.age));
         assert_eq!(
-            act(dir, Order::Release { token: "aa" }).unwrap(),
+            act(
+                dir,
+                Order::Release {
+                    holder: &holder("aa")
+                }
+            )
+            .unwrap(),
             Answer::Free
         );
         assert_eq!(take(dir, "bb", None), Answer::Taken);
         assert_eq!(
-            token(&act(dir, Order::Renew { token: "aa" }).unwrap()),
+            token(
+                &act(
+                    dir,
+                    Order::Renew {
+                        holder: &holder("aa")
+                    }
+                )
+                .unwrap()
+            ),
             "bb"
         );
         assert_eq!(
-            token(&act(dir, Order::Release { token: "aa" }).unwrap()),
+            token(
+                &act(
+                    dir,
+                    Order::Release {
+                        holder: &holder("aa")
+                    }
+                )
+                .unwrap()
+            ),
             "bb"
         );
     }
@@ -292,7 +381,13 @@ mod tests {
         assert_eq!(token(&take(dir, "bb", None)), "aa");
         age(dir, 61);
         assert_eq!(
-            act(dir, Order::Renew { token: "aa" }).unwrap(),
+            act(
+                dir,
+                Order::Renew {
+                    holder: &holder("aa")
+                }
+            )
+            .unwrap(),
             Answer::Taken
         );
         assert!(matches!(take(dir, "bb", None), Answer::Held(_)));
@@ -303,7 +398,15 @@ mod tests {
             "{over:?}"
         );
         assert_eq!(
-            token(&act(dir, Order::Renew { token: "aa" }).unwrap()),
+            token(
+                &act(
+                    dir,
+                    Order::Renew {
+                        holder: &holder("aa")
+                    }
+                )
+                .unwrap()
+            ),
             "bb"
         );
     }
@@ -323,9 +426,93 @@ mod tests {
         assert_eq!(act(dir, Order::Show).unwrap(), Answer::Free);
         assert_eq!(act(dir, Order::Steal { over: "bb" }).unwrap(), Answer::Free);
         assert_eq!(
-            act(dir, Order::Renew { token: "bb" }).unwrap(),
+            act(
+                dir,
+                Order::Renew {
+                    holder: &holder("bb")
+                }
+            )
+            .unwrap(),
             Answer::Lost(None)
         );
+    }
+
+    #[test]
+    fn shards_of_one_run_share_it_and_others_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let take = |holder: &Holder, over| act(dir, Order::Take { holder, over }).unwrap();
+        let (one, two) = (shard("a1", "4711", "1/2"), shard("a2", "4711", "2/2"));
+        assert_eq!(take(&one, None), Answer::Taken);
+        assert_eq!(take(&two, None), Answer::Taken);
+        assert_eq!(take(&two, None), Answer::Taken);
+        let Answer::Held(found) = act(dir, Order::Show).unwrap() else {
+            panic!()
+        };
+        assert_eq!(found.shards, ["1/2", "2/2"]);
+
+        // Another run, sharded or not, and a second process of the same shard.
+        assert!(matches!(
+            take(&shard("b1", "4712", "1/2"), None),
+            Answer::Held(_)
+        ));
+        assert!(matches!(take(&holder("cc"), None), Answer::Held(_)));
+        assert_eq!(token(&take(&shard("x1", "4711", "1/2"), None)), "a1");
+
+        // The first is killed, seen to be gone, and started again; its old self has lost its place.
+        let again = shard("y1", "4711", "1/2");
+        assert_eq!(token(&take(&again, Some("a1"))), "a1");
+        assert_eq!(
+            token(&act(dir, Order::Renew { holder: &one }).unwrap()),
+            "y1"
+        );
+        assert_eq!(
+            act(dir, Order::Renew { holder: &again }).unwrap(),
+            Answer::Taken
+        );
+
+        // The last one gives it back.
+        assert_eq!(
+            act(dir, Order::Release { holder: &again }).unwrap(),
+            Answer::Free
+        );
+        assert!(matches!(take(&holder("cc"), None), Answer::Held(_)));
+        assert_eq!(
+            act(dir, Order::Renew { holder: &two }).unwrap(),
+            Answer::Taken
+        );
+        assert_eq!(
+            act(dir, Order::Release { holder: &two }).unwrap(),
+            Answer::Free
+        );
+        assert_eq!(act(dir, Order::Show).unwrap(), Answer::Free);
+        assert_eq!(take(&holder("cc"), None), Answer::Taken);
+        assert!(matches!(take(&one, None), Answer::Held(_)));
+    }
+
+    #[test]
+    fn a_shard_that_died_long_ago_keeps_nobody_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let (one, two) = (shard("a1", "4711", "1/2"), shard("a2", "4711", "2/2"));
+        for holder in [&one, &two] {
+            assert_eq!(
+                act(dir, Order::Take { holder, over: None }).unwrap(),
+                Answer::Taken
+            );
+        }
+        let member = std::fs::File::options()
+            .write(true)
+            .open(dir.join("it's a stack/lock.shard-1of2"))
+            .unwrap();
+        member
+            .set_modified(std::time::SystemTime::now() - Duration::from_secs(100))
+            .unwrap();
+        assert_eq!(
+            act(dir, Order::Release { holder: &two }).unwrap(),
+            Answer::Free
+        );
+        assert_eq!(act(dir, Order::Show).unwrap(), Answer::Free);
     }
 
     #[test]

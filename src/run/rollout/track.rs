@@ -301,16 +301,16 @@ impl Track {
             .filter(|(_, (host, stage))| !self.admits(*host, *stage))
             .map(|(step, _)| *step)
             .collect();
-        // A host that has begun goes on, also with steps that were held back before it was let in.
-        let on: Vec<StepId> = std::mem::take(&mut self.held)
+        // A host that has begun may have been sent back before, and have some of its steps held since.
+        let go_on: Vec<StepId> = std::mem::take(&mut self.held)
             .into_iter()
             .filter(|((stage, host), _)| self.admits(*host, *stage))
             .flat_map(|(_, steps)| steps)
             .collect();
         self.pending.push(Move::Stop { rule: self.id, why });
         self.pending.push(Move::Drop(never));
-        if !on.is_empty() {
-            self.pending.push(Move::Release(on));
+        if !go_on.is_empty() {
+            self.pending.push(Move::Release(go_on));
         }
     }
 
