@@ -84,3 +84,66 @@ need_bao() {
     install -D -m 0755 "$into/bao" "$tools/bin/bao"
     rm -rf "$into"
 }
+
+# need_kubernetes: a real API server with its controllers, and a kubelet with a pretended runtime, built once from Debian's
+# source package (about ten minutes of processor time); etcd as Debian builds it. Where they can't be had, the tests that
+# need them say why and are skipped.
+need_kubernetes() {
+    local into="$tools/kubernetes" why
+    [ ! -x "$into/kubemark" ] || return 0
+    mkdir -p "$into"
+    if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
+        echo "this is no Debian or Ubuntu, whose tools it takes to build it" >"$into/why-not"
+        return 0
+    fi
+    need_packages dpkg-source=dpkg-dev patch=patch xz=xz-utils make=make rsync=rsync jq=jq gcc=gcc \
+        /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
+    say "building Kubernetes from Debian's source package, once"
+    local build
+    build=$(mktemp -d)
+    if (build_kubernetes "$build" "$into") >"$build/log" 2>&1; then
+        rm -f "$into/why-not"
+    else
+        why=$(tail -n 3 "$build/log")
+        echo "it could not be built from Debian's packages: $why" >"$into/why-not"
+        say "Kubernetes could not be built, tests of the cluster will be skipped: $why"
+    fi
+    chmod -R u+w "$build"
+    rm -rf "$build"
+}
+
+# build_kubernetes BUILD INTO: in the folder BUILD, putting the programs into INTO. Changes nothing of the system: bookworm's
+# packages are only unpacked, whatever release this is.
+build_kubernetes() {
+    set -e
+    cd "$1"
+    mkdir -p apt/lists/partial apt/cache/archives/partial root
+    local suite="[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm main"
+    printf 'deb %s\ndeb-src %s\n' "$suite" "$suite" >apt/sources.list
+    local apt=(apt-get -qq -o "Dir::Etc::sourcelist=$1/apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
+        -o "Dir::State::lists=$1/apt/lists" -o "Dir::Cache=$1/apt/cache" -o "APT::Sandbox::User=$(id -un)")
+    "${apt[@]}" update
+    "${apt[@]}" source --download-only kubernetes
+    "${apt[@]}" download golang-1.19-go golang-1.19-src golang-github-modern-go-reflect2-dev etcd-server
+    local package
+    for package in *.deb; do dpkg-deb -x "$package" root; done
+    dpkg-source --no-check -x kubernetes_*.dsc source >/dev/null
+    # The reflect2 that this release brings along makes the API server crash on the first custom resource.
+    rm -rf source/vendor/github.com/modern-go/reflect2
+    cp -r root/usr/share/gocode/src/github.com/modern-go/reflect2 source/vendor/github.com/modern-go/
+    mkdir -p source/.go/src/k8s.io
+    ln -s "$1/source" source/.go/src/k8s.io/kubernetes
+    cd source/.go/src/k8s.io/kubernetes
+    export GOROOT="$1/root/usr/lib/go-1.19" GOPATH="$1/source/.go" GOCACHE="$1/cache" GO111MODULE=off CGO_ENABLED=0 GOFLAGS=''
+    export PATH="$GOROOT/bin:$PATH" KUBE_GIT_COMMIT=debian KUBE_GIT_TREE_STATE=clean KUBE_GIT_VERSION=v1.20.2
+    make generated_files
+    local version=k8s.io/kubernetes/vendor/k8s.io/component-base/version
+    mkdir "$1/out"
+    nice go build -trimpath -o "$1/out/" \
+        -ldflags "-s -w -X $version.gitVersion=v1.20.2 -X $version.gitMajor=1 -X $version.gitMinor=20" \
+        k8s.io/kubernetes/cmd/kube-apiserver k8s.io/kubernetes/cmd/kube-controller-manager \
+        k8s.io/kubernetes/cmd/kube-scheduler k8s.io/kubernetes/cmd/kubemark
+    # The last one to arrive is the one that is looked for.
+    install -m 0755 "$1/root/usr/bin/etcd" "$1"/out/kube-* "$2/"
+    install -m 0755 "$1/out/kubemark" "$2/"
+}

@@ -2,5 +2,6 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub mod kubernetes;
 pub mod lab;
 pub mod openbao;

@@ -45,6 +45,16 @@ pub fn downloads(
     arch: &str,
     mirrors: &[Mirror],
 ) -> Result<Vec<Download>, String> {
+    if action == super::MANIFEST {
+        let upstream = inputs::text(inputs, "url")?.to_owned();
+        return Ok(vec![Download {
+            from: super::mirrored(&upstream, mirrors),
+            upstream,
+            // A manifest is held to its pin wherever it comes from.
+            digests: MirrorDigests::Pinned,
+            held_to: HeldTo::Sha256(inputs::text(inputs, "sha256")?.to_ascii_lowercase()),
+        }]);
+    }
     if action != super::INSTALL {
         return Ok(Vec::new());
     }

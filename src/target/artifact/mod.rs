@@ -18,6 +18,9 @@ pub use install::Install;
 /// Name of the action.
 const INSTALL: &str = "artifact.install";
 
+/// Name of the action that applies a manifest which it fetches here.
+pub const MANIFEST: &str = "cluster.manifest-url";
+
 /// Returns the address that the stack's mirrors make of `url`.
 #[must_use]
 pub fn mirrored(url: &str, mirrors: &[Mirror]) -> String {

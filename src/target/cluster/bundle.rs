@@ -6,10 +6,11 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::api::{self, Api, Mode};
-use super::compare::{Difference, changes, differences};
+use super::chart::SETTLED;
+use super::compare::{Difference, changes, differences, finer};
 use super::error::ClusterError;
 use super::look::{Found, Look};
-use super::object::{COMPONENT, KEY, Object, Owner, Ref, STACK, STEP, owner_of};
+use super::object::{COMPONENT, KEY, Object, Owner, Ref, STACK, STEP, owner_of, text_at};
 use super::ready::Wait;
 use super::session::Cluster;
 use super::veil::Veil;
@@ -337,7 +338,6 @@ async fn object_places(
 ) -> Result<Vec<Place>, ClusterError> {
     let mut object = object.clone();
     object.mark(owner);
-    let object = &object;
     let live = match look.find(&object.at)? {
         Found::There(live) => live,
         Found::UnknownKind | Found::Absent => {
@@ -348,6 +348,13 @@ async fn object_places(
             }]);
         }
     };
+    // Marks of the last apply are no wish: whatever they are, they are to stay.
+    for mark in [KEY, STEP, SETTLED] {
+        if let Some(value) = text_at(live, &["metadata", "annotations", mark]) {
+            object.annotate(mark, value);
+        }
+    }
+    let object = &object;
     let mut found = differences(&object.body, live);
     if let (false, Some(kind)) = (found.is_empty(), look.kind(&object.at.kind)) {
         match api::apply(cluster, kind, object, Mode::DryRun).await {
@@ -361,6 +368,7 @@ async fn object_places(
     }
     Ok(found
         .into_iter()
+        .flat_map(finer)
         .map(|difference| veil.place(object, difference))
         .collect())
 }

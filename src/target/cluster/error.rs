@@ -81,7 +81,9 @@ impl ClusterError {
         match self {
             Self::NotUp(_) | Self::Down(_) | Self::Access(_) => true,
             Self::Api { status, message } => {
-                matches!(status, 429 | 500 | 502 | 503 | 504)
+                // What can't be read as its kind says won't be read better in a moment.
+                (matches!(status, 429 | 500 | 502 | 503 | 504)
+                    && !message.contains("failed to create typed"))
                     || (*status == 409 && message.contains("has been modified"))
                     || (*status == 403 && message.contains("being terminated"))
             }
@@ -212,6 +214,11 @@ mod tests {
             (api(422, "invalid"), false, false),
             (api(500, "etcdserver: leader changed"), true, false),
             (api(500, "failed calling webhook \"x\""), true, true),
+            (
+                api(500, "x: failed to create typed patch object"),
+                false,
+                false,
+            ),
         ];
         for (error, transient, hint) in table {
             assert_eq!(error.is_transient(), transient, "{error}");

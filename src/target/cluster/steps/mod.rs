@@ -31,7 +31,7 @@ pub const SERVICE_ACTIONS: &[&str] = &[
 
 const MANIFEST: &str = "cluster.manifest";
 const MANIFEST_REMOVE: &str = "cluster.manifest-remove";
-const URL: &str = "cluster.manifest-url";
+const URL: &str = crate::target::artifact::MANIFEST;
 const URL_REMOVE: &str = "cluster.manifest-url-remove";
 const NAMESPACE: &str = "cluster.namespace";
 const NAMESPACE_REMOVE: &str = "cluster.namespace-remove";
