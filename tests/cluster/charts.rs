@@ -290,7 +290,7 @@ async fn a_chart_is_released_followed_mended_and_removed() {
         [
             "fact `Secret/zot-foundry-values data.values.yaml` is another secret than wanted",
             "fact `HelmChart/zot spec.version` is 1.0.0, wanted 1.1.0",
-            "fact `HelmChart/zot spec.valuesContent` is size: 1, wanted size: 2",
+            "fact `HelmChart/zot spec.valuesContent.size` is 1, wanted 2",
         ]
     );
     rig.apply("helm-chart", &zot("1.1.0", 2, "hunter2-two"))

@@ -7,7 +7,7 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::api::{self, Api, Mode};
 use super::chart::SETTLED;
-use super::compare::{Difference, changes, differences};
+use super::compare::{Difference, changes, differences, finer};
 use super::error::ClusterError;
 use super::look::{Found, Look};
 use super::object::{COMPONENT, KEY, Object, Owner, Ref, STACK, STEP, owner_of, text_at};
@@ -368,6 +368,7 @@ async fn object_places(
     }
     Ok(found
         .into_iter()
+        .flat_map(finer)
         .map(|difference| veil.place(object, difference))
         .collect())
 }

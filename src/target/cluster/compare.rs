@@ -8,6 +8,9 @@ use super::chart::SETTLED;
 use super::object::{KEY, MANAGER, STEP};
 use super::quantity;
 
+/// Where a HelmChart has its values.
+const VALUES: &str = "spec.valuesContent";
+
 /// A field that differs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
@@ -54,6 +57,54 @@ pub fn changes(live: &Value, then: &Value) -> Vec<Difference> {
         exact(name, live.get(name), then.get(name), &mut found);
     }
     found
+}
+
+/// Returns where exactly a text of several lines differs: by path if it is YAML, as values of charts and many configurations
+/// are, else by its first line that differs.
+#[must_use]
+pub fn finer(difference: Difference) -> Vec<Difference> {
+    let (Some(Value::String(found)), Some(Value::String(wanted))) =
+        (&difference.found, &difference.wanted)
+    else {
+        return vec![difference];
+    };
+    let several = |text: &str| text.trim_end().contains('\n');
+    if !several(found) && !several(wanted) && difference.path != VALUES {
+        return vec![difference];
+    }
+    let table = |text: &str| {
+        serde_yaml::from_str(text)
+            .ok()
+            .filter(|value: &Value| value.is_object() || value.is_null())
+    };
+    let mut places = Vec::new();
+    if let (Some(found), Some(wanted)) = (table(found), table(wanted)) {
+        let nothing = Value::Object(Map::new());
+        let full = |value: Value| {
+            if value.is_null() {
+                nothing.clone()
+            } else {
+                value
+            }
+        };
+        exact(
+            &difference.path,
+            Some(&full(found)),
+            Some(&full(wanted)),
+            &mut places,
+        );
+    }
+    if places.is_empty() {
+        let lines = found.lines().zip(wanted.lines());
+        let number = lines.take_while(|(found, wanted)| found == wanted).count();
+        let line = |text: &str| text.lines().nth(number).map(Value::from);
+        places.push(Difference {
+            path: format!("{} line {}", difference.path, number + 1),
+            found: line(found),
+            wanted: line(wanted),
+        });
+    }
+    places
 }
 
 /// Returns the parts of an object that are anybody's wish.

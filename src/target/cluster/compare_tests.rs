@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Difference, changes, differences};
+use super::{Difference, changes, differences, finer};
 
 fn told(found: &[Difference]) -> Vec<String> {
     let shown = |value: &Option<Value>| value.as_ref().map_or("-".to_owned(), Value::to_string);
@@ -177,4 +177,36 @@ fn an_apply_that_would_change_nothing_shows_none() {
             "spec.template.spec.containers[old] {\"name\":\"old\",\"image\":\"b\"} -",
         ]
     );
+}
+
+#[test]
+fn texts_of_several_lines_are_told_where_they_differ() {
+    let told_of = |path: &str, found: &str, wanted: &str| {
+        told(&finer(Difference {
+            path: path.to_owned(),
+            found: Some(json!(found)),
+            wanted: Some(json!(wanted)),
+        }))
+    };
+    assert_eq!(
+        told_of("spec.valuesContent", "a: 1\n", "a: 2\nb: { c: x }\n"),
+        [
+            "spec.valuesContent.a 1 2",
+            "spec.valuesContent.b - {\"c\":\"x\"}"
+        ]
+    );
+    assert_eq!(
+        told_of("data.conf", "server {\n  a;\n}\n", "server {\n  b;\n}\n"),
+        ["data.conf line 2 \"  a;\" \"  b;\""]
+    );
+    assert_eq!(
+        told_of("data.conf", "x\n", "x\ny\n"),
+        ["data.conf line 2 - \"y\""]
+    );
+    // Only a comment differs.
+    assert_eq!(
+        told_of("data.conf", "a: 1\nb: 2\n", "a: 1\nb: 2 # two\n"),
+        ["data.conf line 2 \"b: 2\" \"b: 2 # two\""]
+    );
+    assert_eq!(told_of("spec.image", "a", "b"), ["spec.image \"a\" \"b\""]);
 }

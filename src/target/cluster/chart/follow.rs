@@ -123,6 +123,39 @@ pub async fn defined<T>(
     }
 }
 
+/// Waits until no Job is at work on the release: what is written meanwhile would have the controller cut it off. Returns what
+/// is there then, or when the time that a release may take is over. `aborts` tells whether a Job leaves a failed release alone.
+///
+/// # Errors
+/// When the API would not tell.
+pub async fn idle(
+    applying: &Applying<'_>,
+    order: &ChartOrder,
+    aborts: bool,
+) -> Result<(Before, Releases), StepError> {
+    let end = Instant::now() + order.timeout;
+    let mut said = false;
+    loop {
+        let before = Before::read(&order.look(applying).await?, order)?;
+        let releases = applying
+            .api
+            .patiently(|cluster| async move {
+                Releases::one(&cluster, &order.namespace, &order.name).await
+            })
+            .await?;
+        let latest = releases.latest(&order.namespace, &order.name);
+        let given_up = aborts && latest.is_some_and(|record| record.status == "failed");
+        if !before.job_runs() || given_up || Instant::now() >= end {
+            return Ok((before, releases));
+        }
+        if !said {
+            (applying.say)("a release is under way already: waiting for its end");
+            said = true;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
 /// Where the release is on its way.
 enum Way {
     Done(Record),

@@ -13,8 +13,7 @@ use super::super::error::ClusterError;
 use super::super::look::{Found, Look};
 use super::super::object::{Object, Owner, Ref, int_at, text_at};
 use super::super::service::Seen;
-use super::follow::{self, Before};
-use super::release::Releases;
+use super::follow;
 use super::{archive, repair};
 use crate::catalog::{Value as Input, Values, parse_duration};
 use crate::probe::{Fact, Facts, Fault};
@@ -327,7 +326,11 @@ impl ChartOrder {
         Ok(format!("{generation}/{secret}"))
     }
 
-    async fn look(&self, applying: &Applying<'_>) -> Result<Look, ClusterError> {
+    /// Looks at all that belongs to it.
+    ///
+    /// # Errors
+    /// When the API would not tell.
+    pub async fn look(&self, applying: &Applying<'_>) -> Result<Look, ClusterError> {
         let mut places = self.places();
         places.push(self.secret_at());
         let places = &places;
@@ -368,18 +371,11 @@ impl ChartOrder {
                 "the cluster's HelmChart has no `failurePolicy`: a failed upgrade makes this version uninstall the release",
             );
         }
-        let look = self.look(applying).await?;
-        let before = Before::read(&look, self)?;
-        let releases = applying
-            .api
-            .patiently(|cluster| async move {
-                Releases::one(&cluster, &self.namespace, &self.name).await
-            })
-            .await?;
+        // With `abort` a Job only says that it waits for a person once the release has failed; without, it may be at work.
+        let aborts = supported.has("failurePolicy");
+        let (before, releases) = follow::idle(applying, self, aborts).await?;
         let stuck = !repair::in_the_way(releases.records(&self.namespace, &self.name)).is_empty();
-        if before.job_runs() {
-            (applying.say)("a release is under way already");
-        } else if stuck || before.job_failed() {
+        if stuck || before.job_failed() {
             let job = before.has_job().then(|| self.job_at());
             repair::repair(
                 &applying.api,
