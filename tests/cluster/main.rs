@@ -8,6 +8,7 @@
 )]
 
 mod charts;
+mod cli;
 mod faults;
 mod objects;
 mod rig;

@@ -106,6 +106,7 @@ pub async fn apply(
                 .flatten()
                 .filter(|cause| cause.reason == "FieldManagerConflict")
                 .map(|cause| Conflict {
+                    object: object.full_title(),
                     manager: cause
                         .message
                         .strip_prefix("conflict with ")
@@ -117,10 +118,7 @@ pub async fn apply(
             if conflicts.is_empty() {
                 return Err(kube::Error::Api(status).into());
             }
-            Err(ClusterError::Conflict {
-                object: object.full_title(),
-                conflicts,
-            })
+            Err(ClusterError::Conflicts(conflicts))
         }
         Err(error) => Err(named(error.into(), &object.full_title())),
     }

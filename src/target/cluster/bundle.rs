@@ -8,7 +8,7 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use super::api::{self, Api, Mode};
 use super::chart::SETTLED;
 use super::compare::{Difference, changes, differences, finer};
-use super::error::ClusterError;
+use super::error::{ClusterError, Conflict};
 use super::look::{Found, Look};
 use super::object::{COMPONENT, KEY, Object, Owner, Ref, STACK, STEP, owner_of, text_at};
 use super::ready::Wait;
@@ -119,12 +119,16 @@ impl Bundle {
     pub async fn apply(&self, applying: &Applying<'_>) -> Result<(), StepError> {
         let api = &applying.api;
         let cluster = api.patiently(|cluster| async { Ok(cluster) }).await?;
-        self.refuse_foreign(&cluster, applying.owner).await?;
+        let look = Look::at(&cluster, &self.places()).await?;
+        self.refuse_foreign(&look, applying.owner)?;
         let mut objects: Vec<Object> = self.objects.clone();
         for object in &mut objects {
             object.mark(applying.owner);
             object.annotate(KEY, applying.key);
             object.annotate(STEP, applying.label);
+        }
+        if !applying.force {
+            refuse_conflicts(&cluster, &look, &objects).await?;
         }
         objects.sort_by_key(|object| rank(&object.kind));
         for wave in objects.chunk_by(|a, b| rank(&a.kind) == rank(&b.kind)) {
@@ -153,12 +157,7 @@ impl Bundle {
     }
 
     /// Stops before the first change if any of the objects belongs to somebody else.
-    async fn refuse_foreign(
-        &self,
-        cluster: &Cluster,
-        owner: Owner<'_>,
-    ) -> Result<(), ClusterError> {
-        let look = Look::at(cluster, &self.places()).await?;
+    fn refuse_foreign(&self, look: &Look, owner: Owner<'_>) -> Result<(), ClusterError> {
         for object in &self.objects {
             if let Found::There(live) = look.find(&object.at)?
                 && let Some(other) = owner_of(live)
@@ -291,38 +290,45 @@ pub async fn gone(api: &Api<'_>, places: &[Ref], limit: Duration) -> Result<(), 
     }
 }
 
+/// Stops before the first change if any of the objects has fields of other managers that differ: all are told at once.
+async fn refuse_conflicts(
+    cluster: &Cluster,
+    look: &Look,
+    objects: &[Object],
+) -> Result<(), ClusterError> {
+    let mut asked = Vec::new();
+    for object in objects {
+        if let (Found::There(live), Some(kind)) =
+            (look.find(&object.at)?, look.kind(&object.at.kind))
+            && !differences(&object.body, live).is_empty()
+        {
+            asked.push(api::apply(cluster, kind, object, Mode::DryRun));
+        }
+    }
+    let answers: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;
+    // Other refusals are for the apply itself, which says them as they are.
+    let conflicts = answers
+        .into_iter()
+        .filter_map(Result::err)
+        .filter(|error| matches!(error, ClusterError::Conflicts(_)))
+        .map(Err)
+        .collect();
+    all_or_first(conflicts)
+}
+
 /// Returns the first refusal that is not merely a wait; otherwise the first.
 fn all_or_first(results: Vec<Result<(), ClusterError>>) -> Result<(), ClusterError> {
     let mut errors: Vec<ClusterError> = results.into_iter().filter_map(Result::err).collect();
     // Conflicts of several objects are told together.
-    let conflicts: Vec<String> = errors
+    let conflicts: Vec<Conflict> = errors
         .iter()
-        .filter(|error| matches!(error, ClusterError::Conflict { .. }))
-        .map(ToString::to_string)
-        .collect();
-    if conflicts.len() > 1 {
-        let all = errors.iter().find_map(|error| match error {
-            ClusterError::Conflict { object, .. } => Some(object.clone()),
-            _ => None,
-        });
-        let each = errors.iter().flat_map(|error| match error {
-            ClusterError::Conflict { object, conflicts } => conflicts
-                .iter()
-                .map(|one| super::error::Conflict {
-                    manager: one.manager.clone(),
-                    field: format!("{object} {}", one.field),
-                })
-                .collect(),
+        .flat_map(|error| match error {
+            ClusterError::Conflicts(conflicts) => conflicts.clone(),
             _ => Vec::new(),
-        });
-        return Err(ClusterError::Conflict {
-            object: format!(
-                "{} objects, {} first",
-                conflicts.len(),
-                all.unwrap_or_default()
-            ),
-            conflicts: each.collect(),
-        });
+        })
+        .collect();
+    if !conflicts.is_empty() {
+        return Err(ClusterError::Conflicts(conflicts));
     }
     errors.sort_by_key(ClusterError::is_transient);
     errors.into_iter().next().map_or(Ok(()), Err)
@@ -441,18 +447,16 @@ mod tests {
     #[test]
     fn conflicts_of_several_objects_are_told_together() {
         let conflict = |object: &str| {
-            Err(ClusterError::Conflict {
+            Err(ClusterError::Conflicts(vec![Conflict {
                 object: object.to_owned(),
-                conflicts: vec![crate::target::cluster::error::Conflict {
-                    manager: "\"x\"".to_owned(),
-                    field: ".spec.a".to_owned(),
-                }],
-            })
+                manager: "\"x\"".to_owned(),
+                field: ".spec.a".to_owned(),
+            }]))
         };
         let error = all_or_first(vec![Ok(()), conflict("A/1"), conflict("B/2")]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "2 objects, A/1 first: A/1 .spec.a is managed by \"x\"; B/2 .spec.a is managed by \"x\""
+            "A/1: .spec.a is managed by \"x\"; B/2: .spec.a is managed by \"x\""
         );
         let down = || Err(ClusterError::Down("gone".to_owned()));
         let error = all_or_first(vec![down(), conflict("A/1")]).unwrap_err();

@@ -6,6 +6,8 @@ use crate::run::StepError;
 /// Field of an object that somebody else manages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
+    /// Which object: `Deployment/web in shop`.
+    pub object: String,
     /// Who, and through which version of the API, as the server says it: `"kubectl" using apps/v1`.
     pub manager: String,
     /// Which field: `.spec.replicas`.
@@ -34,13 +36,8 @@ pub enum ClusterError {
     #[error("the Kubernetes API forbids it: {0}")]
     Forbidden(String),
     /// Other managers have fields that differ.
-    #[error("{}", conflict_words(.object, .conflicts))]
-    Conflict {
-        /// `Deployment/web`, with its namespace.
-        object: String,
-        /// Which fields, and whose they are.
-        conflicts: Vec<Conflict>,
-    },
+    #[error("{}", conflict_words(.0))]
+    Conflicts(Vec<Conflict>),
     /// The object belongs to another component or stack.
     #[error("{object} belongs to {owner}: left as it is")]
     Foreign {
@@ -59,12 +56,17 @@ pub enum ClusterError {
     },
 }
 
-fn conflict_words(object: &str, conflicts: &[Conflict]) -> String {
+fn conflict_words(conflicts: &[Conflict]) -> String {
     let each: Vec<String> = conflicts
         .iter()
-        .map(|conflict| format!("{} is managed by {}", conflict.field, conflict.manager))
+        .map(|one| {
+            format!(
+                "{}: {} is managed by {}",
+                one.object, one.field, one.manager
+            )
+        })
         .collect();
-    format!("{object}: {}", each.join("; "))
+    each.join("; ")
 }
 
 impl ClusterError {
@@ -101,7 +103,7 @@ impl ClusterError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Conflict { .. } => {
+            Self::Conflicts(_) => {
                 "give the field up there or leave it out here; `--force-conflicts` takes it over"
             }
             Self::Foreign { .. } => {
@@ -229,13 +231,11 @@ mod tests {
 
     #[test]
     fn a_conflict_names_manager_and_field() {
-        let error = ClusterError::Conflict {
+        let error = ClusterError::Conflicts(vec![Conflict {
             object: "Deployment/web in shop".to_owned(),
-            conflicts: vec![Conflict {
-                manager: "\"kubectl-scale\" using apps/v1".to_owned(),
-                field: ".spec.replicas".to_owned(),
-            }],
-        };
+            manager: "\"kubectl-scale\" using apps/v1".to_owned(),
+            field: ".spec.replicas".to_owned(),
+        }]);
         assert_eq!(
             error.to_string(),
             "Deployment/web in shop: .spec.replicas is managed by \"kubectl-scale\" using apps/v1"

@@ -1,6 +1,7 @@
 //! Charts by K3s' HelmChart: no helm binary, the cluster's own controller does the work and is followed to the end. Does not
 //! know which charts there are.
 
+mod apply;
 mod archive;
 mod follow;
 mod oci;

@@ -13,14 +13,10 @@ use super::super::error::ClusterError;
 use super::super::look::{Found, Look};
 use super::super::object::{Object, Owner, Ref, int_at, text_at};
 use super::super::service::Seen;
-use super::follow;
-use super::{archive, repair};
 use crate::catalog::{Value as Input, Values, parse_duration};
 use crate::probe::{Fact, Facts, Fault};
-use crate::run::{ActionContext, StepError, Upload};
 use crate::secret::Secret;
-use crate::target::inputs::{self, wrong};
-use crate::target::script::Script;
+use crate::target::inputs;
 
 /// Where K3s' controller and its Jobs run.
 pub const SYSTEM: &str = "kube-system";
@@ -31,12 +27,8 @@ pub const SETTLED: &str = "foundry.dev/settled";
 /// How often the Job is tried. Its first tries may come before the network does.
 const TRIES: u8 = 4;
 
-/// Longest archive, in base64, that is put into an object: etcd takes 1.5 MiB, and the controller copies it to a ConfigMap,
-/// which may hold 1 MiB.
-const LONGEST_CONTENT: usize = 900_000;
-
 /// Where K3s' servers serve files to the cluster from, and how Jobs reach them.
-const STATIC: (&str, &str) = (
+pub(super) const STATIC: (&str, &str) = (
     "/var/lib/rancher/k3s/server/static/charts",
     "https://%{KUBERNETES_API}%/static/charts",
 );
@@ -51,16 +43,16 @@ pub struct ChartOrder {
     pub timeout: Duration,
     /// Its version.
     pub version: String,
-    chart: String,
-    repo: String,
-    sha256: String,
+    pub(super) chart: String,
+    pub(super) repo: String,
+    pub(super) sha256: String,
     values: Value,
-    secret_values: Option<Secret<String>>,
-    create_namespace: bool,
+    pub(super) secret_values: Option<Secret<String>>,
+    pub(super) create_namespace: bool,
 }
 
 /// How the cluster gets at the chart.
-enum Source {
+pub(super) enum Source {
     /// From its repository.
     Repository,
     /// The archive within the object, in base64.
@@ -70,10 +62,10 @@ enum Source {
 }
 
 /// Which fields of a HelmChart the cluster's version of it has.
-pub struct Supported(Vec<String>);
+pub struct Supported(pub(super) Vec<String>);
 
 impl Supported {
-    fn has(&self, field: &str) -> bool {
+    pub(super) fn has(&self, field: &str) -> bool {
         self.0.iter().any(|name| name == field)
     }
 }
@@ -127,7 +119,7 @@ impl ChartOrder {
         Ref::new("batch/v1", "Job", Some(SYSTEM), &name)
     }
 
-    fn definition_at() -> Ref {
+    pub(super) fn definition_at() -> Ref {
         let name = "helmcharts.helm.cattle.io";
         Ref::new(
             "apiextensions.k8s.io/v1",
@@ -151,7 +143,7 @@ impl ChartOrder {
         places
     }
 
-    fn supported(look: &Look) -> Result<Option<Supported>, ClusterError> {
+    pub(super) fn supported(look: &Look) -> Result<Option<Supported>, ClusterError> {
         let Found::There(definition) = look.find(&Self::definition_at())? else {
             return Ok(None);
         };
@@ -167,7 +159,7 @@ impl ChartOrder {
     }
 
     /// Returns the name of the archive in the servers' static folder: another archive, another name.
-    fn file_name(&self) -> String {
+    pub(super) fn file_name(&self) -> String {
         let digest: String = self.sha256.chars().take(16).collect();
         format!("{}-{digest}.tgz", self.name)
     }
@@ -260,7 +252,7 @@ impl ChartOrder {
         Source::Content(format!("archive with sha256 {}", self.sha256))
     }
 
-    fn bundle(&self, source: &Source, supported: &Supported) -> Bundle {
+    pub(super) fn bundle(&self, source: &Source, supported: &Supported) -> Bundle {
         let objects = self.secret().into_iter();
         Bundle {
             objects: objects
@@ -312,7 +304,7 @@ impl ChartOrder {
     }
 
     /// Returns what tells whether HelmChart or Secret changed since: nothing that allows guessing a value.
-    fn mark(&self, look: &Look) -> Result<String, ClusterError> {
+    pub(super) fn mark(&self, look: &Look) -> Result<String, ClusterError> {
         let Found::There(chart) = look.find(&self.chart_at())? else {
             return Ok(String::new());
         };
@@ -338,166 +330,6 @@ impl ChartOrder {
             .api
             .patiently(|cluster| async move { Look::at(&cluster, places).await })
             .await
-    }
-
-    /// Writes HelmChart and Secret, and follows the controller to the end.
-    ///
-    /// # Errors
-    /// When the release fails: in Helm's and the Job's own words.
-    pub async fn apply(
-        &self,
-        applying: &Applying<'_>,
-        context: &ActionContext<'_>,
-    ) -> Result<(), StepError> {
-        let supported = follow::defined(applying, &Self::definition_at(), |look| {
-            Self::supported(look)
-        })
-        .await?;
-        if self.secret_values.is_some() && !supported.has("valuesSecrets") {
-            return Err(StepError::Failed {
-                message: format!(
-                    "the cluster's HelmChart has no `valuesSecrets`: the secret values of {} would have to stand in the open",
-                    self.name
-                ),
-                output: String::new(),
-                hint: Some(
-                    "a newer K3s has it: from 1.27 on in all of its supported releases".to_owned(),
-                ),
-                status: None,
-            });
-        }
-        if !supported.has("failurePolicy") {
-            (applying.say)(
-                "the cluster's HelmChart has no `failurePolicy`: a failed upgrade makes this version uninstall the release",
-            );
-        }
-        // With `abort` a Job only says that it waits for a person once the release has failed; without, it may be at work.
-        let aborts = supported.has("failurePolicy");
-        let (before, releases) = follow::idle(applying, self, aborts).await?;
-        let stuck = !repair::in_the_way(releases.records(&self.namespace, &self.name)).is_empty();
-        if stuck || before.job_failed() {
-            let job = before.has_job().then(|| self.job_at());
-            repair::repair(
-                &applying.api,
-                &releases,
-                (&self.namespace, &self.name),
-                job.as_ref(),
-                applying.say,
-            )
-            .await?;
-        }
-        if self.create_namespace {
-            self.make_namespace(applying).await?;
-        }
-        let source = self.source(context).await?;
-        self.bundle(&source, &supported).apply(applying).await?;
-        let written = self.look(applying).await?;
-        follow::follow(applying, self, &before, &written).await?;
-        self.settle(applying, &source, &supported).await
-    }
-
-    /// Makes the namespace unless it is there: somebody else's is as good.
-    async fn make_namespace(&self, applying: &Applying<'_>) -> Result<(), StepError> {
-        let at = [Ref::new("v1", "Namespace", None, &self.namespace)];
-        let place = &at;
-        let look = applying
-            .api
-            .patiently(|cluster| async move { Look::at(&cluster, place).await })
-            .await?;
-        let [at] = at;
-        if matches!(look.find(&at)?, Found::There(_)) {
-            return Ok(());
-        }
-        let object = Object {
-            body: json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": self.namespace } }),
-            kind: "Namespace".to_owned(),
-            at,
-        };
-        let bundle = Bundle {
-            objects: vec![object],
-            waits: Vec::new(),
-            timeout: self.timeout,
-        };
-        bundle.apply(applying).await
-    }
-
-    /// Gets the chart to where the cluster will find it.
-    async fn source(&self, context: &ActionContext<'_>) -> Result<Source, StepError> {
-        if self.sha256.is_empty() {
-            return Ok(Source::Repository);
-        }
-        let wanted = archive::Wanted {
-            chart: &self.chart,
-            repo: &self.repo,
-            version: &self.version,
-            sha256: &self.sha256,
-        };
-        let path = archive::fetch(wanted, &context.stack.mirrors)
-            .await
-            .map_err(wrong)?;
-        let archive = tokio::fs::read(&path)
-            .await
-            .map_err(|error| wrong(format!("{}: {error}", path.display())))?;
-        let content = STANDARD.encode(archive);
-        if content.len() <= LONGEST_CONTENT {
-            return Ok(Source::Content(content));
-        }
-        if context.hosts.is_empty() {
-            return Err(wrong(format!(
-                "the archive of {} is too large for an object ({} bytes in base64), and no host is known to put it on",
-                self.name,
-                content.len()
-            )));
-        }
-        for &host in context.hosts {
-            let writer = context.writers.writer(host).await?;
-            Script::new(
-                "mkdir -p -- \"$folder\"\nchmod 0755 -- \"$folder\"\n",
-                Duration::from_secs(30),
-                &[("folder", STATIC.0)],
-            )
-            .run(&*writer)
-            .await?;
-            let upload = Upload {
-                from: path.clone(),
-                to: format!("{}/{}", STATIC.0, self.file_name()),
-                owner: "root:root".to_owned(),
-                mode: "0644".to_owned(),
-                sha256: self.sha256.clone(),
-            };
-            writer.upload(&upload).await?;
-        }
-        Ok(Source::Static)
-    }
-
-    /// Leaves word that what is written was released.
-    async fn settle(
-        &self,
-        applying: &Applying<'_>,
-        source: &Source,
-        supported: &Supported,
-    ) -> Result<(), StepError> {
-        let look = self.look(applying).await?;
-        let mut bundle = self.bundle(source, supported);
-        let mark = self.mark(&look)?;
-        bundle.objects.retain(|object| object.kind == "HelmChart");
-        for object in &mut bundle.objects {
-            object.annotate(SETTLED, &mark);
-        }
-        bundle.apply(applying).await
-    }
-
-    /// Deletes HelmChart and Secret; the controller uninstalls the release before it lets the HelmChart go.
-    ///
-    /// # Errors
-    /// When it does not come to that.
-    pub async fn remove(&self, applying: &Applying<'_>) -> Result<(), StepError> {
-        let nothing = Supported(Vec::new());
-        let removed = self
-            .bundle(&Source::Repository, &nothing)
-            .remove(applying)
-            .await;
-        follow::explain_removal(applying, self, removed).await
     }
 }
 
