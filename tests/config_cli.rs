@@ -171,7 +171,7 @@ fn validate_draws_every_problem_and_tells_programs() {
 #[test]
 fn a_password_in_a_config_is_warned_of_and_never_printed() {
     let home = tempfile::tempdir().unwrap();
-    let text = "cluster: { name: x }\nstorage:\n  truenas:\n    api_key: hunter2-canary\n";
+    let text = "cluster: { name: x }\nobservability:\n  elsewhere:\n    api_key: hunter2-canary\n";
     std::fs::write(home.path().join("stack.yaml"), text).unwrap();
     for args in [
         &["config", "validate"][..],

@@ -264,7 +264,7 @@ impl ChartOrder {
     }
 
     /// Tells how HelmChart and Secret differ (`objects`), how the latest release went (`release`, `revision`), and whether
-    /// what is written was followed to its end (`settled`).
+    /// what is written was followed to its end (`settled`, and then the chart's version as `installed`).
     ///
     /// # Errors
     /// When the API would not tell.
@@ -300,6 +300,8 @@ impl ChartOrder {
             (false, _) => "no",
         };
         facts.insert("settled".to_owned(), Fact::from(settled));
+        let installed = text_at(live, &["spec", "version"]).filter(|_| settled == "yes");
+        facts.insert("installed".to_owned(), installed.unwrap_or("absent").into());
         Ok(facts)
     }
 
