@@ -1,9 +1,10 @@
 //! Who reads the events of a run: the screen or lines, the log, and the files that were asked for. Draws nothing itself.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::print::Output;
+use super::print::{Output, warn};
 use super::session::Session;
 use crate::report::{EventLog, GitHub, Kept, Kind, Lines, Live, Paint, Plain, Report};
 
@@ -53,7 +54,17 @@ pub fn reports(session: &Session, output: Output, options: &ReportOptions) -> Ve
         Output::Text => Box::new(Plain::new(io::stderr(), paint)),
     };
     let mut all: Vec<Box<dyn Report>> = vec![Box::new(EventLog::new(session.home.runs())), shown];
-    let files = options.files();
+    let (events, files): (Vec<_>, Vec<_>) = options
+        .files()
+        .into_iter()
+        .partition(|(kind, _)| *kind == Kind::Events);
+    for (_, path) in events {
+        // Written as they come: a run that is killed leaves what it told until then.
+        match File::create(&path) {
+            Ok(file) => all.push(Box::new(Lines::new(file))),
+            Err(error) => warn(&format!("can't write {}: {error}", path.display())),
+        }
+    }
     if !files.is_empty() {
         all.push(Box::new(Kept::new(files)));
     }

@@ -131,10 +131,9 @@ fn groups(picture: &Picture, now_ms: u64, width: usize, paint: Paint) -> Vec<Str
         })
         .collect();
     if groups.len() > SHOWN {
-        lines.push(paint.dim(&format!(
-            "  … and {} more kinds of step",
-            groups.len() - SHOWN
-        )));
+        let more = u32::try_from(groups.len() - SHOWN).unwrap_or(u32::MAX);
+        let more = words::count(more, "more kind");
+        lines.push(paint.dim(&format!("  … and {more} of step")));
     }
     if !hosts.is_empty() {
         let slowest: Vec<String> = hosts

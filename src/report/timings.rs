@@ -2,7 +2,7 @@
 //! longest, what failed, why each step ran. The page draws what it shows itself, so ten thousand hosts are columns of
 //! numbers in it, and no elements.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use indexmap::IndexSet;
 use serde_json::{Value as Json, json};
@@ -48,16 +48,25 @@ fn data(merged: &Merged) -> Json {
         known.insert(why);
         rows.add(outcome, host, step, why);
     }
+    // Hosts that are out of reach are listed by themselves, not once for each of their steps.
+    let down: HashSet<&str> = merged
+        .unreachable
+        .iter()
+        .map(|host| host.host.as_str())
+        .collect();
     let failures: Vec<Json> = merged
         .outcomes
         .iter()
-        .filter(|outcome| is_trouble(outcome))
+        .filter(|outcome| is_trouble(outcome, &down))
         .take(LISTED)
         .map(|outcome| {
             json!({ "label": outcome.label, "state": outcome.state, "why": outcome.why(), "at": outcome.at, "ms": outcome.ms })
         })
         .collect();
-    let troubles = merged.outcomes.iter().filter(|outcome| is_trouble(outcome));
+    let troubles = merged
+        .outcomes
+        .iter()
+        .filter(|outcome| is_trouble(outcome, &down));
     let runs: Vec<Json> = merged
         .parts
         .iter()
@@ -117,8 +126,15 @@ fn begun(outcome: &Outcome) -> bool {
     outcome.attempts > 0 || outcome.state == Final::Interrupted
 }
 
-fn is_trouble(outcome: &Outcome) -> bool {
-    outcome.state.is_trouble() || outcome.state == Final::Interrupted
+fn is_trouble(outcome: &Outcome, down: &HashSet<&str>) -> bool {
+    match outcome.state {
+        Final::Failed | Final::Interrupted => true,
+        Final::Unreachable => outcome
+            .host
+            .as_deref()
+            .is_none_or(|host| !down.contains(host)),
+        Final::Ran | Final::Satisfied | Final::Blocked | Final::Skipped => false,
+    }
 }
 
 /// Returns the label but for the host.

@@ -9,6 +9,7 @@ mod drift;
 mod faults;
 mod killed;
 mod secrets;
+mod shards;
 #[path = "../support/mod.rs"]
 mod support;
 mod up;
@@ -48,4 +49,9 @@ fn what_goes_wrong_on_the_way_up_is_said_and_mended() {
 fn a_bundle_stands_in_for_the_internet() {
     let Some(bench) = Bench::new(1) else { return };
     bundled::a_bundle_stands_in_for_the_internet(&bench);
+}
+
+#[test]
+fn a_fleet_is_built_by_two_shards_at_once() {
+    shards::two_shards_at_once();
 }
