@@ -36,6 +36,7 @@ pub(super) enum Role {
     Worker,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one of it in a process")]
 #[derive(Debug, Subcommand)]
 pub(super) enum NodeCommand {
     /// Adds a node: to the config, and then that host only is made one
