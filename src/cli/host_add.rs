@@ -140,14 +140,14 @@ fn ask(args: &mut AddArgs, global: &Global) -> CliResult {
 }
 
 /// The config as it is on the disk, and how to change it.
-struct ConfigFile {
+pub(super) struct ConfigFile {
     home: Home,
     path: PathBuf,
-    stack: Stack,
+    pub stack: Stack,
 }
 
 impl ConfigFile {
-    fn open(global: &Global) -> Result<Self, CliError> {
+    pub fn open(global: &Global) -> Result<Self, CliError> {
         let home = Home::from_env()?;
         if global.config.as_deref() == Some("-") {
             return Err(CliError::usage(
@@ -173,7 +173,7 @@ impl ConfigFile {
 
     /// Puts the changed text in the file's place, whole, with the mode it had; refuses if somebody else changed the file
     /// meanwhile.
-    fn write(&mut self, text: &str) -> CliResult {
+    pub fn write(&mut self, text: &str) -> CliResult {
         let stack = self.read(text)?;
         // Where a link points to, not the link.
         let path = std::fs::canonicalize(&self.path)?;

@@ -4,6 +4,10 @@
 mod build;
 mod bundle;
 mod ci;
+mod cluster;
+mod cluster_etcd;
+mod cluster_node;
+mod cluster_show;
 mod completion;
 mod component;
 pub mod config;
@@ -96,6 +100,7 @@ enum Command {
     Graph(graph::GraphArgs),
     Stack(stack::StackArgs),
     Component(component::ComponentArgs),
+    Cluster(Box<cluster::ClusterArgs>),
     Host(host::HostArgs),
     Secret(secret::SecretArgs),
     Config(config::ConfigArgs),
@@ -148,6 +153,7 @@ async fn dispatch(cli: Cli) -> CliResult {
         Command::Build(args) => build::command(*args, &global).await,
         Command::Stack(args) => stack::stack(args, &global).await,
         Command::Component(args) => component::component(args, &global).await,
+        Command::Cluster(args) => cluster::cluster(*args, &global).await,
         Command::Host(args) => host::host(args, &global).await,
         Command::Plan(args) => plan::plan(args, &global).await,
         Command::Explain(args) => plan::explain(args, &global).await,

@@ -283,7 +283,7 @@ fn block(fields: &[(&str, String)], dash: &str, text: &str) -> String {
 }
 
 /// An entry in braces.
-fn flow(fields: &[(&str, String)]) -> String {
+pub(super) fn flow(fields: &[(&str, String)]) -> String {
     let fields: Vec<String> = fields
         .iter()
         .map(|(key, value)| format!("{key}: {value}"))
@@ -292,7 +292,7 @@ fn flow(fields: &[(&str, String)]) -> String {
 }
 
 /// Puts `item` last into the brackets or braces that open at `open`.
-fn in_flow(text: &str, open: usize, item: &str) -> String {
+pub(super) fn in_flow(text: &str, open: usize, item: &str) -> String {
     let (last, _) = bracketed(text, open);
     let item = match text[..last].chars().next_back() {
         Some('[') => item.to_owned(),
@@ -303,7 +303,7 @@ fn in_flow(text: &str, open: usize, item: &str) -> String {
 }
 
 /// Returns the end of the last thing in the brackets that open at `open`, and where they close.
-fn bracketed(text: &str, open: usize) -> (usize, usize) {
+pub(super) fn bracketed(text: &str, open: usize) -> (usize, usize) {
     let bytes = text.as_bytes();
     let (mut depth, mut quote, mut last, mut at) = (0_usize, None, open, open);
     while let Some(&byte) = bytes.get(at) {
@@ -336,7 +336,7 @@ fn bracketed(text: &str, open: usize) -> (usize, usize) {
 }
 
 /// Returns where a value begins after its colon: past spaces, comments, anchors and tags.
-fn value_at(text: &str, colon: usize) -> usize {
+pub(super) fn value_at(text: &str, colon: usize) -> usize {
     let mut at = colon;
     loop {
         let rest = &text[at..];
@@ -353,7 +353,7 @@ fn value_at(text: &str, colon: usize) -> usize {
 }
 
 /// Returns a place on the last line of the list whose first dash is at `dash`, with the comments that belong to it.
-fn end_of_list(text: &str, dash: usize) -> usize {
+pub(super) fn end_of_list(text: &str, dash: usize) -> usize {
     let column = dash - line_start(text, dash);
     let mut end = dash;
     let mut after_gap = false;
@@ -380,28 +380,28 @@ fn end_of_list(text: &str, dash: usize) -> usize {
 }
 
 /// Returns whether the map that has these keys is written in braces.
-fn in_braces(text: &str, mut keys: impl Iterator<Item = Span>) -> bool {
+pub(super) fn in_braces(text: &str, mut keys: impl Iterator<Item = Span>) -> bool {
     keys.next()
         .is_some_and(|first| text[..first.start].trim_end().ends_with('{'))
 }
 
 /// Returns the text with `lines` after the line of `at`.
-fn line_after(text: &str, at: usize, lines: &str) -> String {
+pub(super) fn line_after(text: &str, at: usize, lines: &str) -> String {
     let end = end_of_line(text, at);
     spliced(text, end..end, &format!("{}{lines}", newline(text)))
 }
 
-fn spliced(text: &str, range: Range<usize>, with: &str) -> String {
+pub(super) fn spliced(text: &str, range: Range<usize>, with: &str) -> String {
     let (head, tail) = (&text[..range.start], &text[range.end..]);
     format!("{head}{with}{tail}")
 }
 
-fn line_start(text: &str, at: usize) -> usize {
+pub(super) fn line_start(text: &str, at: usize) -> usize {
     text[..at].rfind('\n').map_or(0, |newline| newline + 1)
 }
 
 /// Returns the end of the line of `at`, before its line break.
-fn end_of_line(text: &str, at: usize) -> usize {
+pub(super) fn end_of_line(text: &str, at: usize) -> usize {
     let end = text[at..].find('\n').map_or(text.len(), |len| at + len);
     match text[..end].strip_suffix('\r') {
         Some(line) if line.len() >= at => line.len(),
@@ -409,12 +409,12 @@ fn end_of_line(text: &str, at: usize) -> usize {
     }
 }
 
-fn newline(text: &str) -> &'static str {
+pub(super) fn newline(text: &str) -> &'static str {
     if text.contains("\r\n") { "\r\n" } else { "\n" }
 }
 
 /// The spaces that put a line's first word under the one at `span`.
-fn indent(span: Span) -> String {
+pub(super) fn indent(span: Span) -> String {
     " ".repeat(span.column.saturating_sub(1) as usize)
 }
 
@@ -437,7 +437,7 @@ fn own_entry<'a>(root: &'a Node, host: &str) -> Option<&'a Node> {
 
 impl Source {
     /// The same file with another text.
-    fn with(&self, text: &str) -> Arc<Self> {
+    pub(super) fn with(&self, text: &str) -> Arc<Self> {
         Arc::new(Self {
             name: self.name.clone(),
             text: text.to_owned(),
@@ -445,12 +445,30 @@ impl Source {
     }
 }
 
-fn find<'a>(stack: &'a Stack, name: &str) -> Option<&'a Host> {
+pub(super) fn find<'a>(stack: &'a Stack, name: &str) -> Option<&'a Host> {
     stack.hosts.iter().find(|host| &*host.name == name)
 }
 
 /// Checks that the edited text can be read, has the host, and says of all others what it said before.
 fn check(source: &Source, before: &Stack, edited: &str, name: &str) -> Result<(), EditError> {
+    let after = check_others(source, before, edited, name)?;
+    if find(&after, name).is_none() {
+        return Err(EditError::Astray {
+            name: name.to_owned(),
+            file: source.name.clone(),
+            why: "it would not be found there".to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// Checks that the edited text can be read and says of all hosts but one what it said before.
+pub(super) fn check_others(
+    source: &Source,
+    before: &Stack,
+    edited: &str,
+    name: &str,
+) -> Result<Stack, EditError> {
     let astray = |why: String| EditError::Astray {
         name: name.to_owned(),
         file: source.name.clone(),
@@ -464,9 +482,6 @@ fn check(source: &Source, before: &Stack, edited: &str, name: &str) -> Result<()
         });
         astray(whys.collect::<Vec<_>>().join("; "))
     })?;
-    if find(&after, name).is_none() {
-        return Err(astray("it would not be found there".to_owned()));
-    }
     let others = |stack: &Stack| -> Vec<Host> {
         let others = stack.hosts.iter().filter(|host| &*host.name != name);
         others
@@ -479,7 +494,7 @@ fn check(source: &Source, before: &Stack, edited: &str, name: &str) -> Result<()
     if others(before) != others(&after) {
         return Err(astray("other hosts would change".to_owned()));
     }
-    Ok(())
+    Ok(after)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::suggest;
 pub(super) const MAX_HOSTS: u64 = 10_000;
 
 /// Roles that `cluster.nodes` may have.
-const NODE_ROLES: [&str; 2] = ["control-plane", "worker"];
+pub(super) const NODE_ROLES: [&str; 2] = ["control-plane", "worker"];
 
 /// Where an entry stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

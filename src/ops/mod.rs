@@ -1,4 +1,5 @@
 //! Day-2 work that is not a build. Plans nothing, prints nothing.
 
 pub mod bundle;
+pub mod cluster;
 pub mod support;

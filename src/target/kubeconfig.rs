@@ -51,6 +51,19 @@ struct User {
 }
 
 impl Credentials {
+    /// Returns a kubeconfig whose cluster, user and context are called `name`, for the API at `address`.
+    #[must_use]
+    pub fn kubeconfig(&self, name: &str, address: &str) -> Secret<String> {
+        let Self { ca, cert, key } = self;
+        Secret::new(format!(
+            "apiVersion: v1\nkind: Config\nclusters:\n  - name: {name}\n    cluster:\n      server: https://{address}:6443\n      \
+             certificate-authority-data: {ca}\nusers:\n  - name: {name}-admin\n    user:\n      client-certificate-data: {cert}\n      \
+             client-key-data: {key}\ncontexts:\n  - name: {name}\n    context: {{ cluster: {name}, user: {name}-admin }}\n\
+             current-context: {name}\n",
+            key = key.expose(),
+        ))
+    }
+
     /// Reads the first cluster and the first user.
     ///
     /// # Errors

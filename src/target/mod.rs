@@ -10,7 +10,7 @@ mod group;
 pub mod host;
 mod inputs;
 pub mod kubeconfig;
-mod script;
+pub mod script;
 mod shared;
 mod tls;
 

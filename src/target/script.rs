@@ -21,6 +21,12 @@ impl Script {
     /// Makes a script of a static POSIX sh text; variables are set before it runs.
     #[must_use]
     pub fn new(body: &'static str, deadline: Duration, variables: &[(&str, &str)]) -> Self {
+        Self::of(body, deadline, variables)
+    }
+
+    /// As [`Self::new`], of a task's own script.
+    #[must_use]
+    pub fn of(body: &str, deadline: Duration, variables: &[(&str, &str)]) -> Self {
         let mut text = String::from(
             "export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nset -eu\numask 022\ncd /\n",
         );
