@@ -54,7 +54,7 @@ enum ClusterCommand {
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
-        options: BuildOptions,
+        options: Box<BuildOptions>,
     },
     /// Adds, removes, lists and labels nodes
     Node {

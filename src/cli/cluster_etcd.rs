@@ -11,7 +11,6 @@ use super::print::{Output, print, print_json, table, warn};
 use crate::config::HostId;
 use crate::ops::cluster;
 
-#[expect(clippy::large_enum_variant, reason = "there is one of it in a process")]
 #[derive(Debug, Subcommand)]
 pub(super) enum EtcdCommand {
     /// Takes a snapshot on the first server that answers
@@ -39,7 +38,7 @@ Examples:
         /// Its name, as `foundry cluster etcd list` shows it
         snapshot: String,
         #[command(flatten)]
-        options: BuildOptions,
+        options: Box<BuildOptions>,
     },
 }
 

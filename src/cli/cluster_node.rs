@@ -36,7 +36,6 @@ pub(super) enum Role {
     Worker,
 }
 
-#[expect(clippy::large_enum_variant, reason = "there is one of it in a process")]
 #[derive(Debug, Subcommand)]
 pub(super) enum NodeCommand {
     /// Adds a node: to the config, and then that host only is made one
@@ -57,7 +56,7 @@ Examples:
         #[arg(long, value_name = "ADDRESS")]
         address: Option<String>,
         #[command(flatten)]
-        options: BuildOptions,
+        options: Box<BuildOptions>,
     },
     /// Removes a node: emptied, out of the cluster, cleaned, out of the config
     #[command(after_help = "\
