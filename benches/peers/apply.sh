@@ -40,5 +40,5 @@ line "$p/etc/environment" 'LANG=C.UTF-8'
 line "$p/etc/hosts" '10.0.0.1 db.internal'
 [ "$(readlink "$p/etc/app/current")" = app.conf ] || ln -sfn app.conf "$p/etc/app/current"
 [ -e "$p/var/lib/app/initialized" ] || touch "$p/var/lib/app/initialized"
-[ -e /etc/os-release ]
+[ -e /usr/lib/os-release ]
 test -f "$p/etc/app/app.ini"

@@ -7,7 +7,7 @@ dpkg-query -W -f '${Package} ${db:Status-Status}\n' tar gzip openssh-client ca-c
 getent group www-data
 getent passwd www-data
 stat -c '%n|%F|%a|%U|%G|%N' etc/app etc/cron.d var/lib/app var/log/app etc/app/app.conf etc/app/limits.conf \
-    etc/cron.d/app etc/app/app.ini etc/motd etc/app/current var/lib/app/initialized /etc/os-release
+    etc/cron.d/app etc/app/app.ini etc/motd etc/app/current var/lib/app/initialized /usr/lib/os-release
 sha256sum etc/app/app.conf etc/app/limits.conf etc/cron.d/app etc/app/app.ini etc/motd
 has() {
     while IFS= read -r line; do [ "$line" != "$2" ] || return 0; done <"$1"

@@ -27,5 +27,5 @@ files.line(path=f"{p}/etc/hosts", line="10.0.0.1 db.internal")
 files.link(path=f"{p}/etc/app/current", target="app.conf")
 if not host.get_fact(File, path=f"{p}/var/lib/app/initialized"):
     server.shell(commands=[f"touch {p}/var/lib/app/initialized"])
-host.get_fact(File, path="/etc/os-release")
+host.get_fact(File, path="/usr/lib/os-release")
 host.get_fact(File, path=f"{p}/etc/app/app.ini")
