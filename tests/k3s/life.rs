@@ -157,11 +157,7 @@ pub fn an_agent_leaves(bench: &Bench) {
     );
     let left = bench.lab.ssh(
         4,
-<<<<<<< HEAD
-        "sudo sh -c 'find /var/lib/rancher /etc/rancher -mindepth 1 2>/dev/null | head; pgrep -fa containerd-shim; systemctl is-active k3s-agent; ip -o link show cni0 2>/dev/null; true'",
-=======
         "sudo sh -c 'find /var/lib/rancher /etc/rancher -mindepth 1 2>/dev/null | head; pgrep -l containerd-shim; systemctl is-active k3s-agent; ip -o link show cni0 2>/dev/null; true'",
->>>>>>> k3s
     );
     assert_eq!(left.trim(), "inactive", "left behind");
 }
