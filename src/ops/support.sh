@@ -1,4 +1,3 @@
-# shellcheck shell=dash
 # What a host says of itself. `$units`: systemd units, one a line. Nothing here may fail the whole, or change anything.
 set +e
 show() {
