@@ -101,7 +101,9 @@ need_kubernetes() {
     say "building Kubernetes from Debian's source package, once"
     local build
     build=$(mktemp -d)
-    if (build_kubernetes "$build" "$into") >"$build/log" 2>&1; then
+    # Beside this shell and waited for: within a condition, errors would end nothing of it.
+    (build_kubernetes "$build" "$into") >"$build/log" 2>&1 &
+    if wait $!; then
         rm -f "$into/why-not"
     else
         why=$(tail -n 3 "$build/log")
