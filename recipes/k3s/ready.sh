@@ -20,12 +20,12 @@ $metrics
 etcd_server_has_leader 1
 "*) ;;
     *)
-        # A member of old that finds no leader when it starts is the first to come back after all were down: the next may start.
-        member=$(stat --format=%Y /var/lib/rancher/k3s/server/db/etcd/name 2>/dev/null || date +%s)
-        started=$(date -d "$(systemctl show --property=ExecMainStartTimestamp --value k3s.service)" +%s)
-        if [ "$1" = start ] && [ "$member" -lt "$started" ]; then exit 0; fi
+        # One that has voted before and finds no leader when it starts is the first to come back after all were down: the
+        # next may start. One that was cut off while it joined has never voted, and its etcd does not say so until it has a leader.
+        if [ "$1" = start ] && [ -e /var/lib/rancher/k3s/server/db/foundry-voted ]; then exit 0; fi
         echo "its etcd knows no leader: are most of the servers up?"
         exit 1
         ;;
 esac
 /opt/foundry/k3s/{{ settings.version }}/k3s kubectl --kubeconfig /etc/rancher/k3s/k3s.yaml --request-timeout=10s get --raw=/readyz
+: >/var/lib/rancher/k3s/server/db/foundry-voted

@@ -225,7 +225,7 @@ rm -f /run/foundry-restore.log
 pub async fn restore_other(writer: &dyn Writer) -> Result<(), StepError> {
     const ASIDE: &str = r"
 cd /var/lib/rancher/k3s/server/db
-rm -rf etcd.before-restore
+rm -rf etcd.before-restore foundry-voted
 if [ -e etcd ]; then mv etcd etcd.before-restore; fi
 ";
     Script::new(ASIDE, Duration::from_secs(60), &[])
