@@ -59,7 +59,8 @@ pub fn downloads(
         return Ok(Vec::new());
     }
     let urls = inputs::map(inputs, "url")?;
-    let checksums = inputs::text(inputs, "checksums")?;
+    let checksums = inputs::map(inputs, "checksums")?;
+    let checksums = checksums.get(arch).copied().unwrap_or_default();
     let Source { url, digest } = source::choose(
         arch,
         &urls,
@@ -146,10 +147,7 @@ mod tests {
                     map(pin)
                 },
             ),
-            (
-                "checksums".to_owned(),
-                Value::Text("https://up.example/v1/sums".to_owned()),
-            ),
+            ("checksums".to_owned(), map("https://up.example/v1/sums")),
         ]
         .into_iter()
         .collect()
