@@ -1,4 +1,4 @@
-//! `foundry bundle`: all that a stack downloads in one file, for machines without internet. Connects to no host.
+//! `foundry bundle`: the artifacts and manifests of a stack in one file, for machines without internet. Connects to no host.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -19,11 +19,11 @@ use crate::target::artifact::{Download, downloads};
 /// How many downloads run side by side.
 const AT_ONCE: usize = 4;
 
-/// Packs all that a stack downloads into one file, for machines without internet
+/// Packs the artifacts and manifests of a stack into one file, for machines without internet
 #[derive(Debug, Args)]
 #[command(after_help = "\
 On a machine with internet:
-  foundry bundle create stack.tar                    all downloads of the stack
+  foundry bundle create stack.tar                    those of the whole stack
   foundry bundle create new.tar --since stack.tar    only what stack.tar does not hold
 Where there is none:
   foundry bundle verify stack.tar                    is it whole?
@@ -31,7 +31,7 @@ Where there is none:
   foundry build stack
 
 Contents are known by their BLAKE3 digest and held to the same SHA-256 that the recipes pin. Debian's packages are not
-part of it: hosts get those from whatever mirror their sources.list names.")]
+part of it: hosts get those from whatever mirror their sources.list names. Neither are charts and container images.")]
 pub struct BundleArgs {
     #[command(subcommand)]
     command: BundleCommand,

@@ -1,4 +1,4 @@
-//! Bundles: all that a stack downloads in one file, for machines without internet. Contents are named by their BLAKE3
+//! Bundles: artifacts and manifests of a stack in one file, for machines without internet. Contents are named by their BLAKE3
 //! digest, so that a bundle can leave out what an earlier one holds. Loaded, a bundle is a folder that `mirrors` points to:
 //! builds know nothing of it. Does not know which steps there are.
 //!
