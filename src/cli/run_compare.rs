@@ -38,10 +38,7 @@ impl Critical {
             .longest
             .iter()
             .map(|step| {
-                let found = merged
-                    .outcomes
-                    .iter()
-                    .find(|outcome| outcome.label == step.label);
+                let found = merged.outcome(&step.label);
                 let at = found.map(|outcome| outcome.at);
                 let waited = at
                     .zip(end)

@@ -111,6 +111,12 @@ pub struct Merged {
 }
 
 impl Merged {
+    /// Returns how the step of that label went, if it is on record.
+    #[must_use]
+    pub fn outcome(&self, label: &str) -> Option<&Outcome> {
+        self.outcomes.iter().find(|outcome| outcome.label == label)
+    }
+
     /// Merges records, each a stream of events from its beginning on. Of a step in several, the last word counts; that it
     /// ran is not forgotten where a later record only found it satisfied.
     #[must_use]

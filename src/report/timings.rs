@@ -153,10 +153,7 @@ fn path(merged: &Merged) -> Vec<Json> {
         .longest
         .iter()
         .map(|step| {
-            let found = merged
-                .outcomes
-                .iter()
-                .find(|outcome| outcome.label == step.label);
+            let found = merged.outcome(&step.label);
             json!({ "label": step.label, "ms": step.ms, "at": found.map(|outcome| outcome.at) })
         })
         .collect()

@@ -65,16 +65,19 @@ impl Script {
         }
     }
 
+    fn program(self) -> Program {
+        Program {
+            text: Secret::new(self.text),
+            deadline: self.deadline,
+        }
+    }
+
     /// Runs it where nothing may be changed and returns the reply, whatever its status.
     ///
     /// # Errors
     /// When the host can't be asked.
     pub async fn ask(self, reader: &dyn Reader) -> Result<Reply, AccessError> {
-        let program = Program {
-            text: Secret::new(self.text),
-            deadline: self.deadline,
-        };
-        reader.ask(&program).await
+        reader.ask(&self.program()).await
     }
 
     /// Runs it and returns the reply, whatever its status.
@@ -82,11 +85,7 @@ impl Script {
     /// # Errors
     /// When the host can't be told.
     pub async fn reply(self, writer: &dyn Writer) -> Result<Reply, StepError> {
-        let program = Program {
-            text: Secret::new(self.text),
-            deadline: self.deadline,
-        };
-        Ok(writer.run(&program).await?)
+        Ok(writer.run(&self.program()).await?)
     }
 }
 
