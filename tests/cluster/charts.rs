@@ -65,9 +65,9 @@ const CURRENT: [&str; 10] = [
 /// How the next releases go: each is `deployed`, `failed`, or `pending-upgrade` (the Job was killed).
 type Script = Arc<Mutex<Vec<&'static str>>>;
 
-/// The controller: for each HelmChart whose spec or values changed, and each whose Job is gone, a new Job and what it does.
+/// The controller: for each HelmChart whose spec changed, and each whose Job is gone, a new Job and what it does.
 async fn play(user: User, script: Script) {
-    let mut seen: BTreeMap<String, (String, u32)> = BTreeMap::new();
+    let mut seen: BTreeMap<String, String> = BTreeMap::new();
     loop {
         tokio::time::sleep(Duration::from_millis(100)).await;
         let charts = user.api("helm.cattle.io/v1", "HelmChart", Some("kube-system"));
@@ -81,21 +81,19 @@ async fn play(user: User, script: Script) {
                 uninstall(&user, &name).await;
                 continue;
             }
-            let values = format!("{name}-foundry-values");
-            let secret = user.get("v1", "Secret", "kube-system", &values).await;
-            let hash = format!("{}{}", chart["spec"], secret["data"]);
+            // A changed Secret has the true one make the Job anew as well: moments before the HelmChart is written, so that its
+            // pod never comes to run Helm.
+            let spec = chart["spec"].to_string();
             let job = format!("helm-install-{name}");
             let gone = user
                 .get("batch/v1", "Job", "kube-system", &job)
                 .await
                 .is_null();
-            let jobs = match seen.get(&name) {
-                Some((known, _)) if *known == hash && !gone => continue,
-                Some((_, jobs)) => *jobs,
-                None => 0,
-            };
+            if seen.get(&name) == Some(&spec) && !gone {
+                continue;
+            }
             release(&user, &chart, &job, &script).await;
-            seen.insert(name, (hash, jobs + 1));
+            seen.insert(name, spec);
         }
     }
 }

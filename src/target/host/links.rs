@@ -173,9 +173,19 @@ impl Links {
         Login::new(hop, &self.settings, &self.keys)
             .run(&mut greeted)
             .await?;
-        drop(turn);
+        let link = Arc::new(greeted.logged_in());
+        if route.before().is_some() {
+            // The sshd behind a jump host may be one for many hosts, and it counts a connection as not logged in a moment
+            // longer than the log-in's answer says. What it answers after that comes from a connection it counts no more.
+            let counted = Arc::clone(&link);
+            tokio::spawn(async move {
+                // A connection that is lost has ended its turn as well.
+                let _ = counted.handle.send_ping().await;
+                drop(turn);
+            });
+        }
         Ok(Arc::new(Open {
-            link: Arc::new(greeted.logged_in()),
+            link,
             _place: place,
         }))
     }
