@@ -8,6 +8,7 @@ use std::process::Command;
 use foundry::catalog::Value;
 use foundry::graph::Step;
 use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
 
 use crate::stacks::{SEED, STACKS, config_of, graph, input, json, task, text};
 
@@ -72,6 +73,11 @@ impl Work<'_> {
         for step in graph.steps.iter().filter(|step| step.task.is_some()) {
             let rendered = match task(step) {
                 "manifest" => Ok(text(step, "objects")),
+                // What upstream publishes: where it is at hand, it goes before the judge as well.
+                "manifest-url" => match self.published(step) {
+                    Some(published) => published,
+                    None => continue,
+                },
                 "helm-chart" => match self.chart(stack, step) {
                     Some(rendered) => rendered,
                     None => {
@@ -108,6 +114,23 @@ impl Work<'_> {
                 }
             }
         }
+    }
+
+    /// Returns a manifest of upstream's; `None` if it is not at hand.
+    fn published(&self, step: &Step) -> Option<Result<String, String>> {
+        let url = text(step, "url");
+        let name = url.rsplit('/').next()?;
+        let Ok(found) = std::fs::read_to_string(self.charts.join(name)) else {
+            eprintln!("SKIPPED {name}: not in {}", self.charts.display());
+            return None;
+        };
+        let (sha256, pinned) = (hex::encode(Sha256::digest(&found)), text(step, "sha256"));
+        if sha256 != pinned {
+            return Some(Err(format!(
+                "{name} at hand has {sha256}, pinned is {pinned}"
+            )));
+        }
+        Some(Ok(found))
     }
 
     /// Renders one chart; `None` if it is not at hand.

@@ -94,8 +94,8 @@ fn secrets_reach_secrets_and_no_values() {
     stringData:
       cloud: |
         [default]
-        aws_access_key_id=made-up
-        aws_secret_access_key=made-up
+        aws_access_key_id=madeup==
+        aws_secret_access_key=madeup==
     ---
     # Under the name that Velero looks for, and there before it starts, it uses this one and makes none.
     apiVersion: v1
@@ -104,7 +104,7 @@ fn secrets_reach_secrets_and_no_values() {
       name: velero-repo-credentials
       namespace: foundry-velero
     stringData:
-      repository-password: "made-up"
+      repository-password: "madeup=="
     "#);
 }
 

@@ -11,6 +11,7 @@ mod charts;
 mod cli;
 mod faults;
 mod objects;
+mod rendered;
 mod rig;
 #[path = "../support/mod.rs"]
 mod support;

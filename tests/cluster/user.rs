@@ -1,5 +1,7 @@
 //! Somebody else at work on the same cluster: kube's own client, with another field manager.
 
+use std::path::Path;
+
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use kube::core::{ApiResource, GroupVersionKind};
@@ -15,8 +17,12 @@ pub struct User {
 
 impl User {
     pub async fn of(kubernetes: &Kubernetes) -> Self {
+        Self::by(&kubernetes.kubeconfig()).await
+    }
+
+    pub async fn by(kubeconfig: &Path) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let kubeconfig = Kubeconfig::read_from(kubernetes.kubeconfig()).unwrap();
+        let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
             .await
             .unwrap();

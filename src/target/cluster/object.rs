@@ -133,7 +133,7 @@ pub fn parse(text: &str, namespace: &str) -> Result<Vec<Object>, String> {
     let mut objects = Vec::new();
     for (number, document) in serde_yaml::Deserializer::from_str(text).enumerate() {
         let number = number + 1;
-        let value = Value::deserialize(document).map_err(|error| match error.location() {
+        let mut value = Value::deserialize(document).map_err(|error| match error.location() {
             Some(at) => format!(
                 "document {number} of the manifest is no YAML (line {}, column {})",
                 at.line(),
@@ -141,6 +141,7 @@ pub fn parse(text: &str, namespace: &str) -> Result<Vec<Object>, String> {
             ),
             None => format!("document {number} of the manifest is no YAML"),
         })?;
+        read_modes(&mut value);
         add(&mut objects, value, namespace)
             .map_err(|why| format!("document {number} of the manifest {why}"))?;
     }
@@ -203,6 +204,29 @@ fn add(objects: &mut Vec<Object>, value: Value, namespace: &str) -> Result<(), S
     Ok(())
 }
 
+/// Reads modes of files as Kubernetes' own YAML does: `0644` is an octal number there, and a text to YAML 1.2.
+fn read_modes(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            let of_a_file = fields.contains_key("key") && fields.contains_key("path");
+            for (name, field) in fields {
+                let octal = field.as_str().and_then(|text| {
+                    let digits = text.strip_prefix('0')?;
+                    u32::from_str_radix(digits, 8).ok()
+                });
+                match octal {
+                    Some(mode) if name == "defaultMode" || (of_a_file && name == "mode") => {
+                        *field = Value::from(mode);
+                    }
+                    _ => read_modes(field),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(read_modes),
+        _ => {}
+    }
+}
+
 /// Moves `stringData` into `data`, which is what the server shows.
 fn encode_data(body: &mut Map<String, Value>) {
     use base64::Engine as _;
@@ -254,6 +278,8 @@ pub fn int_at(value: &Value, path: &[&str]) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -293,6 +319,31 @@ items:
             r#"{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"web"},"spec":{"replicas":2}}"#
         );
         assert_eq!(objects[2].body["data"]["a"], "Yg==");
+    }
+
+    #[test]
+    fn modes_of_files_are_octal() {
+        let text = "\
+apiVersion: v1
+kind: Pod
+metadata: { name: x }
+spec:
+  volumes:
+    - configMap: { defaultMode: 0644, items: [{ key: a, path: b, mode: 0400 }] }
+    - secret: { defaultMode: 420 }
+  mode: 0644
+";
+        let objects = parse(text, "").unwrap();
+        assert_eq!(
+            objects[0].body["spec"],
+            json!({
+                "volumes": [
+                    { "configMap": { "defaultMode": 0o644, "items": [{ "key": "a", "path": "b", "mode": 0o400 }] } },
+                    { "secret": { "defaultMode": 420 } },
+                ],
+                "mode": "0644",
+            })
+        );
     }
 
     #[test]
