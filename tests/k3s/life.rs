@@ -230,8 +230,12 @@ pub fn a_server_killed_while_it_joins_is_completed(bench: &Bench) {
     assert!(bench.ready().contains(&name));
 }
 
-/// A snapshot is there afterwards.
-pub fn a_snapshot_is_taken(bench: &Bench) {
+/// A snapshot is there afterwards; returns its name.
+pub fn a_snapshot_is_taken(bench: &Bench) -> String {
+    bench.lab.ssh(
+        0,
+        "sudo k3s kubectl create configmap kept --from-literal=a=b",
+    );
     bench
         .run(&["cluster", "etcd", "snapshot", "--name", "before"])
         .ok();
@@ -239,6 +243,40 @@ pub fn a_snapshot_is_taken(bench: &Bench) {
         .run(&["cluster", "etcd", "list", "--output", "json"])
         .ok();
     let listed: Vec<serde_json::Value> = serde_json::from_str(&listed.out).unwrap();
-    let name = |one: &serde_json::Value| one["name"].as_str().unwrap().starts_with("before");
-    assert!(listed.iter().any(name), "{listed:?}");
+    let name = listed
+        .iter()
+        .map(|one| one["name"].as_str().unwrap())
+        .find(|name| name.starts_with("before"));
+    name.unwrap_or_else(|| panic!("{listed:?}")).to_owned()
+}
+
+/// What came after the snapshot is gone, what was before is there, and all servers are one cluster again.
+pub fn a_snapshot_brings_the_cluster_back(bench: &Bench, snapshot: &str) {
+    bench.lab.ssh(
+        0,
+        "sudo k3s kubectl create configmap later --from-literal=a=b",
+    );
+    let restored = bench
+        .run(&[
+            "cluster", "etcd", "restore", snapshot, "--yes", "--output", "json",
+        ])
+        .ok();
+    eprintln!("etcd restore: {:.1} s", restored.took.as_secs_f64());
+    let maps = bench
+        .lab
+        .ssh(0, "sudo k3s kubectl get configmaps --output name");
+    assert!(maps.contains("configmap/kept"), "{maps}");
+    assert!(!maps.contains("configmap/later"), "{maps}");
+    let status = bench.status();
+    assert_eq!(status["healthy"], true, "{status:#}");
+    let servers = status["servers"].as_array().unwrap();
+    assert_eq!(servers.len(), 3);
+    assert!(
+        servers
+            .iter()
+            .all(|server| server["state"] == "voter" && server["peers"] == 2),
+        "{status:#}"
+    );
+    let again = bench.build().ok();
+    assert_eq!(again.summary()["counts"]["ran"], 0);
 }

@@ -1,10 +1,11 @@
 //! A real K3s on real Debian hosts: brought up with three servers and two agents, left alone when all is well, nodes taken
-//! away and added, a server killed while it joins. `FOUNDRY_TEST_K3S=/path/to/k3s` names the program; without it, or
+//! away and added, a server killed while it joins, a disk that is full, a snapshot restored. `FOUNDRY_TEST_K3S=/path/to/k3s` names the program; without it, or
 //! where no lab can be made, the test says so and passes. Run with `--no-capture` it shows what ran when.
 
 #![expect(clippy::print_stderr, reason = "a log shows times and counts")]
 
 mod bench;
+mod faults;
 mod life;
 #[path = "../support/mod.rs"]
 mod support;
@@ -22,5 +23,7 @@ fn a_cluster_from_bare_hosts_through_its_life() {
     life::an_agent_leaves(&bench);
     life::a_server_leaves(&bench);
     life::a_server_killed_while_it_joins_is_completed(&bench);
-    life::a_snapshot_is_taken(&bench);
+    faults::a_full_disk_is_named_and_the_next_run_repairs(&bench);
+    let snapshot = life::a_snapshot_is_taken(&bench);
+    life::a_snapshot_brings_the_cluster_back(&bench, &snapshot);
 }

@@ -206,7 +206,8 @@ if [ ! -f "$file" ]; then
     echo "there is no $file on this server" >&2
     exit 1
 fi
-if ! timeout 240 k3s server --cluster-reset --cluster-reset-restore-path="$file" >/run/foundry-restore.log 2>&1; then
+# Its config may name another server to join: one that is put back joins nobody.
+if ! timeout 240 k3s server --server= --cluster-reset --cluster-reset-restore-path="$file" >/run/foundry-restore.log 2>&1; then
     tail -n 20 /run/foundry-restore.log >&2
     exit 1
 fi
