@@ -14,7 +14,7 @@ use crate::graph::{Hosts, Links, dot, json, mermaid};
 Examples:
   foundry graph stack --format dot | dot -Tsvg > stack.svg
   foundry graph openbao --format mermaid
-  foundry graph stack --format waves       what runs at the same time, wave by wave
+  foundry graph stack --format waves       what runs at the same time, and the longest path
   foundry graph openbao:service --hosts    one node a host, not one for all of them")]
 pub struct GraphArgs {
     /// What to show: labels or expressions over them, with all that they need
@@ -55,15 +55,24 @@ pub fn graph(args: &GraphArgs, global: &Global) -> CliResult {
         Format::Mermaid => print(&mermaid(&session.graph, &steps, hosts)),
         Format::Json => print_json(&json(&session.graph, &steps)),
         Format::Waves => {
-            let waves = Links::new(&session.graph)
-                .waves(&steps)
-                .map_err(CliError::usage)?;
+            let links = Links::new(&session.graph);
+            let waves = links.waves(&steps).map_err(CliError::usage)?;
+            let (longest, _) = links.longest_path(&steps, |_| 1).map_err(CliError::usage)?;
             let mut out = String::new();
             for (number, wave) in waves.iter().enumerate() {
                 let _ = writeln!(out, "wave {} ({} steps)", number + 1, wave.len());
                 for id in wave {
                     let _ = writeln!(out, "  {}", session.graph.step(*id).label);
                 }
+            }
+            let _ = writeln!(
+                out,
+                "{} steps; the longest path, {} of them:",
+                waves.iter().map(Vec::len).sum::<usize>(),
+                longest.len()
+            );
+            for id in longest {
+                let _ = writeln!(out, "  {}", session.graph.step(id).label);
             }
             print(&out)
         }
