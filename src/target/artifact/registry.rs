@@ -394,6 +394,63 @@ mod tests {
         assert_eq!(blobs, [hex("cc"), hex("aa"), hex("bb")]);
     }
 
+    #[tokio::test]
+    async fn a_token_is_asked_for_once_and_shown_from_then_on() {
+        use wiremock::matchers::{header, method, path, query_param};
+        use wiremock::{Mock, MockServer, ResponseTemplate};
+
+        let server = MockServer::start().await;
+        let challenge = format!(
+            "Bearer realm=\"{}/token\",service=\"reg\",scope=\"repository:team/web:pull\"",
+            server.uri()
+        );
+        let text = br#"{ "schemaVersion": 2, "manifests": [] }"#;
+        for what in ["manifests/1", "manifests/2"] {
+            Mock::given(method("GET"))
+                .and(path(format!("/v2/team/web/{what}")))
+                .and(header("Authorization", "Bearer the-token"))
+                .respond_with(ResponseTemplate::new(200).set_body_bytes(text.as_slice()))
+                .expect(1)
+                .mount(&server)
+                .await;
+        }
+        Mock::given(method("GET"))
+            .and(path("/token"))
+            .and(query_param("scope", "repository:team/web:pull"))
+            .respond_with(
+                ResponseTemplate::new(200)
+                    .set_body_string(r#"{ "token": "the-token", "expires_in": 300 }"#),
+            )
+            .expect(1)
+            .mount(&server)
+            .await;
+        Mock::given(method("HEAD"))
+            .respond_with(
+                ResponseTemplate::new(401).insert_header("WWW-Authenticate", challenge.as_str()),
+            )
+            .expect(1)
+            .mount(&server)
+            .await;
+        let registry = Registry::new(&[Mirror {
+            prefix: "https://reg.example/".to_owned(),
+            url: format!("{}/", server.uri()),
+            digests: crate::config::MirrorDigests::Pinned,
+        }]);
+        let image = ImageRef::parse("reg.example/team/web:1").unwrap();
+        for key in ["1", "2"] {
+            let manifest = registry.manifest(&image, key).await.unwrap();
+            assert_eq!(manifest.text, text);
+        }
+        // What is asked for by its digest must have it.
+        let other = hex("ab");
+        Mock::given(path(format!("/v2/team/web/manifests/{other}")))
+            .respond_with(ResponseTemplate::new(200).set_body_bytes(text.as_slice()))
+            .mount(&server)
+            .await;
+        let error = registry.manifest(&image, &other).await.unwrap_err();
+        assert!(error.contains("gives another one"), "{error}");
+    }
+
     #[test]
     fn what_is_no_manifest_is_said() {
         let evil = r#"{ "schemaVersion": 2, "config": { "mediaType": "x", "digest": "sha256:../../etc/passwd", "size": 1 } }"#;
