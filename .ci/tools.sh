@@ -85,6 +85,23 @@ need_bao() {
     rm -rf "$into"
 }
 
+# need_registry: a real container registry, as Debian builds it. Only unpacked: the package would run one as a service. Where it
+# can't be had, the tests that need it say so and are skipped.
+need_registry() {
+    ! command -v docker-registry >/dev/null || return 0
+    if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then return 0; fi
+    say "unpacking Debian's docker-registry"
+    local into
+    into=$(mktemp -d)
+    if (cd "$into" && { apt-get -qq download docker-registry || { as_root apt-get -qq update && apt-get -qq download docker-registry; }; } &&
+        dpkg-deb -x docker-registry_*.deb root) >/dev/null 2>&1 </dev/null; then
+        install -D -m 0755 "$into/root/usr/bin/docker-registry" "$tools/bin/docker-registry"
+    else
+        say "docker-registry can't be had, tests against a registry will be skipped"
+    fi
+    rm -rf "$into"
+}
+
 # need_kubernetes: a real API server with its controllers, and a kubelet with a pretended runtime, built once from Debian's
 # source package (about ten minutes of processor time); etcd as Debian builds it. Where they can't be had, the tests that
 # need them say why and are skipped.

@@ -8,6 +8,8 @@
 
 #[path = "charts/helm.rs"]
 mod helm;
+#[path = "charts/images.rs"]
+mod images;
 #[path = "charts/order.rs"]
 mod order;
 #[path = "charts/stacks.rs"]

@@ -7,7 +7,7 @@ use super::Catalog;
 use super::lint::FUNCTIONS;
 use super::parse_recipe::each_text;
 use super::problems::AllProblems;
-use super::recipe::{Recipe, RecipeStep, StackCheck};
+use super::recipe::{Images, Recipe, RecipeStep, StackCheck};
 use super::rollout::Canary;
 use super::task::{Collector, Task, Template, ValueType};
 use super::template::mentions;
@@ -24,6 +24,7 @@ const VARIABLES: &[&str] = &[
     "components",
     "artifacts",
     "versions",
+    "images",
     "item",
     "steps",
     "file",
@@ -56,6 +57,9 @@ pub(super) fn lint_recipe(catalog: &Catalog, recipe: &Recipe, problems: &mut All
     }
     for (name, check) in &recipe.checks {
         linter.check(name, check);
+    }
+    for (name, images) in &recipe.images {
+        linter.images(name, images);
     }
     linter.unused(catalog);
 }
@@ -163,6 +167,15 @@ impl Linter<'_> {
         }
     }
 
+    /// Images are those of the stack as a whole: which they are hangs on no host, and on nothing that only a run finds out.
+    fn images(&mut self, name: &str, images: &Images) {
+        const SEEN: &[&str] = &["settings", "stack", "hosts", "components", "versions"];
+        let texts = images.image.iter().map(|image| ("image", image));
+        for (key, template) in texts.chain(images.when.iter().map(|when| ("when", when))) {
+            self.mentioned(&["images", name, key], &template.0, SEEN);
+        }
+    }
+
     fn variables(&mut self, path: &[&str], text: &str) {
         self.mentioned(path, text, VARIABLES);
     }
@@ -215,6 +228,11 @@ impl Linter<'_> {
         let steps = text.clone();
         for check in recipe.checks.values() {
             text.extend([check.when.0.as_str(), "\n", check.say.0.as_str(), "\n"]);
+        }
+        for images in recipe.images.values() {
+            for template in images.image.iter().chain(&images.when) {
+                text.extend([template.0.as_str(), "\n"]);
+            }
         }
         recipe
             .files

@@ -3,6 +3,7 @@
 mod convert;
 mod digest;
 mod filter;
+mod image;
 mod kind;
 mod lint;
 mod lint_recipe;
@@ -35,12 +36,15 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 pub use filter::{FILTERS, shquote};
+pub use image::{ImageRef, images_in, is_digest};
 pub use lint::{Script, lint, scripts};
 pub use load::{Files, RecipeSource};
 pub use parse_recipe::each_text;
 pub use placeholder::{Piece, Placeholder, split as split_placeholders};
 pub use problems::AllProblems;
-pub use recipe::{Artifact, OnTarget, Provided, Recipe, RecipeStep, SettingSpec, StackCheck};
+pub use recipe::{
+    Artifact, Images, OnTarget, Provided, Recipe, RecipeStep, SettingSpec, StackCheck,
+};
 pub use rollout::{Canary, GATE_TIMEOUT, Rollout, Share, resolve_rollout, with_health};
 pub use schema::settings_schema;
 pub use settings::{Settings, resolve_settings};

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::parse_task::{NAMES, checked, is_name, is_variable, kind, list_expression};
-use super::recipe::{Artifact, OnTarget, Provided, Recipe, RecipeStep, SettingSpec, StackCheck};
+use super::recipe::{
+    Artifact, Images, OnTarget, Provided, Recipe, RecipeStep, SettingSpec, StackCheck,
+};
 use super::rollout::rollout;
 use super::table::{START, Sink, Table, count_of, template_at};
 use super::task::Template;
@@ -47,6 +49,12 @@ pub(super) fn parse_recipe(
     for (name, (span, node)) in root.named("artifacts") {
         if let Some(artifact) = artifact(&sink, &name, span, node) {
             recipe.artifacts.insert(name, artifact);
+        }
+    }
+    for (name, (span, node)) in root.named("images") {
+        check_name(&sink, "image", &name, span);
+        if let Some(images) = images(&sink, &name, span, node) {
+            recipe.images.insert(name, images);
         }
     }
     for (name, (span, node)) in root.named("pools") {
@@ -189,6 +197,52 @@ fn artifact(sink: &Sink, name: &str, span: Span, node: Node) -> Option<Artifact>
         url: url?,
         checksums,
         sha256,
+    })
+}
+
+/// Reads images: a reference, a list of them, or `{ image, when }`.
+fn images(sink: &Sink, name: &str, span: Span, node: Node) -> Option<Images> {
+    let references = |node: &Node| {
+        let texts: Option<Vec<_>> = match &node.value {
+            Setting::Text(text) => Some(vec![(node.span, text.clone())]),
+            Setting::List(items) => items
+                .iter()
+                .map(|item| match &item.value {
+                    Setting::Text(text) => Some((item.span, text.clone())),
+                    _ => None,
+                })
+                .collect(),
+            _ => None,
+        };
+        if texts.is_none() {
+            sink.push(Problem::at(
+                node.span,
+                "an image must be a reference, or a list of them: `docker.io/library/busybox:1.37.0`",
+            ));
+        }
+        let texts = texts?.into_iter();
+        Some(
+            texts
+                .map(|(span, text)| template_at(sink, span, text))
+                .collect(),
+        )
+    };
+    if !matches!(node.value, Setting::Map(_)) {
+        return Some(Images {
+            image: references(&node)?,
+            when: None,
+        });
+    }
+    let mut table = Table::of(sink, format!("image `{name}`"), span, node)?;
+    let image = table.take("image");
+    if image.is_none() {
+        table.missing("image");
+    }
+    let when = table.template("when");
+    table.finish();
+    Some(Images {
+        image: references(&image?.1)?,
+        when,
     })
 }
 

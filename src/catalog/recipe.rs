@@ -33,6 +33,8 @@ pub struct Recipe {
     pub settings: IndexMap<String, SettingSpec>,
     /// Downloads.
     pub artifacts: IndexMap<String, Artifact>,
+    /// Container images that its workloads run, in the order written.
+    pub images: IndexMap<String, Images>,
     /// Named limits on steps that run at once.
     pub pools: BTreeMap<String, u32>,
     /// Steps by name, in the order written (which orders nothing).
@@ -105,6 +107,15 @@ pub struct Artifact {
     pub checksums: Option<Template>,
     /// Pinned SHA-256 of the download in hex, by `version/arch`.
     pub sha256: BTreeMap<String, String>,
+}
+
+/// Container images that come and go together.
+#[derive(Debug, Clone)]
+pub struct Images {
+    /// References: each a template that gives one, or a list of them.
+    pub image: Vec<Template>,
+    /// Left out unless it evaluates to true.
+    pub when: Option<Template>,
 }
 
 /// One step as a recipe writes it.

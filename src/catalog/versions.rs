@@ -105,8 +105,7 @@ fn known(sink: &Sink, name: &str, span: Span, node: Node) -> Option<Known> {
     let manifests = manifests.into_iter().map(manifest).collect();
     values.insert("manifests".to_owned(), Value::List(manifests));
     let images = table.named("images").into_iter();
-    let images =
-        images.filter_map(|(name, (_, node))| Some((name, Value::Text(text(sink, &node)?))));
+    let images = images.filter_map(|(name, (_, node))| Some((name, image(sink, &node)?)));
     values.insert("images".to_owned(), Value::Map(images.collect()));
     let refuse = table.named("refuse").into_iter();
     let refuse = refuse
@@ -131,6 +130,17 @@ fn text(sink: &Sink, node: &Node) -> Option<String> {
             sink.push(Problem::at(node.span, "this must be text"));
             None
         }
+    }
+}
+
+/// An image, or images that go together: texts, for recipes to make of them what they need.
+fn image(sink: &Sink, node: &Node) -> Option<Value> {
+    match &node.value {
+        Setting::List(items) => {
+            let items = items.iter().map(|item| text(sink, item).map(Value::Text));
+            items.collect::<Option<_>>().map(Value::List)
+        }
+        _ => text(sink, node).map(Value::Text),
     }
 }
 

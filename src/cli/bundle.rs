@@ -1,25 +1,20 @@
-//! `foundry bundle`: the artifacts and manifests of a stack in one file, for machines without internet. Connects to no host.
+//! `foundry bundle`: all that a stack downloads in one file, for machines without internet. Connects to no host.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::Global;
 use super::exit::{CliError, CliResult};
-use super::print::{Output, print, print_json, table};
+use super::print::{Output, print, print_json, table, warn};
 use super::session::Session;
 use crate::config::{Mirror, MirrorDigests};
-use crate::ops::bundle::{self, BundleError, Index, Kind, Part};
-use crate::probe::Known;
-use crate::target::artifact::{Download, downloads};
+use crate::ops::bundle::{self, BundleError, Index, Kind, Needs};
+use crate::target::artifact::Platform;
 
-/// How many downloads run side by side.
-const AT_ONCE: usize = 4;
-
-/// Packs the artifacts and manifests of a stack into one file, for machines without internet
+/// Packs all that a stack downloads into one file, for machines without internet
 #[derive(Debug, Args)]
 #[command(after_help = "\
 On a machine with internet:
@@ -30,8 +25,9 @@ Where there is none:
   foundry bundle load stack.tar /srv/foundry         a folder for `mirrors:` of the config; prints what to put there
   foundry build stack
 
-Contents are known by their BLAKE3 digest and held to the same SHA-256 that the recipes pin. Debian's packages are not
-part of it: hosts get those from whatever mirror their sources.list names. Neither are charts and container images.")]
+In it are artifacts, manifests, charts and container images. Contents are known by their BLAKE3 digest and held to the same
+SHA-256 that recipes, repositories and registries say. Debian's packages are not part of it: hosts get those from whatever
+mirror their sources.list names.")]
 pub struct BundleArgs {
     #[command(subcommand)]
     command: BundleCommand,
@@ -46,9 +42,12 @@ enum BundleCommand {
         /// For what: labels or expressions over them, with all that they need
         #[arg(default_value = "stack", value_name = "TARGET")]
         targets: Vec<String>,
-        /// For which architectures of hosts
-        #[arg(long, value_delimiter = ',', default_value = "amd64")]
-        arch: Vec<String>,
+        /// For which kinds of hosts
+        #[arg(long, value_delimiter = ',', default_value = "linux/amd64")]
+        platform: Vec<Platform>,
+        /// Leave container images out
+        #[arg(long)]
+        without_images: bool,
         /// Leave out what this earlier bundle, or one that it builds on, holds
         #[arg(long, value_name = "BUNDLE")]
         since: Option<PathBuf>,
@@ -79,12 +78,14 @@ pub async fn bundle(args: BundleArgs, global: &Global) -> CliResult {
         BundleCommand::Create {
             file,
             targets,
-            arch,
+            platform,
+            without_images,
             since,
             output,
         } => {
             let session = Session::open(global)?;
-            let index = create(&session, &file, &targets, arch, since).await?;
+            let images = !without_images;
+            let index = create(&session, &file, &targets, &platform, images, since).await?;
             shown(&file, &index, output)
         }
         BundleCommand::Verify { file, output } => {
@@ -95,9 +96,11 @@ pub async fn bundle(args: BundleArgs, global: &Global) -> CliResult {
         BundleCommand::Load { file, folder } => {
             let folder = std::path::absolute(folder)?;
             let loaded = aside(move || bundle::load(&file, &folder)).await?;
+            let index = &loaded.index;
             print(&format!(
-                "{} downloads are ready. In the config:\n\n{}",
-                loaded.index.entries.len(),
+                "{} downloads and {} images are ready. In the config:\n\n{}",
+                downloads(index).count(),
+                index.images.len(),
                 stanza(&loaded.mirrors)
             ))
         }
@@ -121,6 +124,9 @@ impl From<BundleError> for CliError {
                 Some("load the bundles that it was made `--since` first, into the same folder")
             }
             BundleError::Damaged { .. } => Some("copy it again, or make it again"),
+            BundleError::Missing { .. } => Some(
+                "what was fetched stays in the cache: run it again once the rest can be had; `--without-images` leaves images out",
+            ),
             BundleError::Local { .. } | BundleError::Format { .. } => None,
         };
         let mut shown = Self::failed(error);
@@ -133,111 +139,107 @@ async fn create(
     session: &Session,
     file: &Path,
     targets: &[String],
-    arch: Vec<String>,
+    platforms: &[Platform],
+    images: bool,
     since: Option<PathBuf>,
 ) -> Result<Index, CliError> {
     // An unreadable earlier bundle is told before anything is downloaded.
     let earlier = match since {
         Some(path) => aside(move || bundle::earlier(&path)).await?,
-        None => BTreeSet::new(),
+        None => BTreeMap::new(),
     };
-    let wanted = wanted(session, targets, &arch)?;
-    let parts: Vec<Part> = stream::iter(wanted)
-        .map(|(download, steps)| async move {
-            let fetched = download.fetch().await.map_err(|error| {
-                let first = steps.first().cloned().unwrap_or_default();
-                CliError::failed(format!("{first}: {error}"))
-            })?;
-            Ok::<_, CliError>(Part {
-                url: download.upstream,
-                digests: download.digests,
-                steps,
-                fetched,
-            })
-        })
-        .buffer_unordered(AT_ONCE)
-        .try_collect()
-        .await?;
+    let selection = session.select(targets)?;
+    let mirrors = &session.stack.mirrors;
+    let needs = Needs::of(&session.graph, &selection.steps, platforms, mirrors)
+        .map_err(|wrong| CliError::failed(wrong.join("\n")))?;
+    let staged = needs.staged;
+    let gathered = bundle::gather(needs, images.then_some(platforms), &earlier, mirrors).await?;
+    let platforms: Vec<String> = platforms.iter().map(ToString::to_string).collect();
     let (path, stack) = (file.to_owned(), session.stack.name.to_string());
-    aside(move || bundle::create(&path, &stack, &arch, parts, &earlier)).await
+    let index =
+        aside(move || bundle::create(&path, &stack, &platforms, gathered, &earlier)).await?;
+    for chart in index.entries.iter().filter(|entry| entry.as_found) {
+        warn(&format!(
+            "{} is pinned by no recipe: taken as it is, sha256 {}",
+            chart.url, chart.sha256
+        ));
+    }
+    if !staged && !index.images.is_empty() {
+        warn(
+            "no step of the stack puts images on hosts: hosts that reach no registry need `images: true` of `k3s`, before a bundle is made",
+        );
+    }
+    Ok(index)
 }
 
-/// Returns what the selected steps download, each once, with the labels of the steps.
-fn wanted(
-    session: &Session,
-    targets: &[String],
-    arch: &[String],
-) -> Result<Vec<(Download, BTreeSet<String>)>, CliError> {
-    let graph = &*session.graph;
-    let known = Known::new(graph, []);
-    let selection = session.select(targets)?;
-    let mut wanted: BTreeMap<String, (Download, BTreeSet<String>)> = BTreeMap::new();
-    for id in graph.ids().filter(|id| selection.steps.contains(*id)) {
-        let step = graph.step(id);
-        let Some(action) = step
-            .task
-            .as_ref()
-            .and_then(|task| task.apply.as_ref())
-            .and_then(|apply| apply.action.as_deref())
-        else {
-            continue;
-        };
-        let label = step.label.to_string();
-        let name = label.split('@').next().unwrap_or(&label);
-        let inputs = known.fill(&step.inputs).values;
-        for arch in arch {
-            let found = downloads(action, &inputs, arch, &session.stack.mirrors)
-                .map_err(|words| CliError::failed(format!("{name}: {words}")))?;
-            for download in found {
-                wanted
-                    .entry(download.upstream.clone())
-                    .or_insert_with(|| (download, BTreeSet::new()))
-                    .1
-                    .insert(name.to_owned());
-            }
-        }
-    }
-    Ok(wanted.into_values().collect())
+/// Returns what people count: images are wholes, and what leads to something is none.
+fn downloads(index: &Index) -> impl Iterator<Item = &bundle::Entry> {
+    let shown = |kind| !matches!(kind, Kind::Manifest | Kind::Blob | Kind::ChartIndex);
+    index.entries.iter().filter(move |entry| shown(entry.kind))
 }
 
 fn shown(file: &Path, index: &Index, output: Output) -> CliResult {
     if output == Output::Json {
         return print_json(index);
     }
-    let rows: Vec<Vec<String>> = index
-        .entries
-        .iter()
+    let steps = |steps: &std::collections::BTreeSet<String>| {
+        let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+        steps.join(" ")
+    };
+    let mut rows: Vec<Vec<String>> = downloads(index)
         .map(|entry| {
             let what = match (entry.earlier, entry.kind) {
                 (true, _) => "earlier",
-                (false, Kind::Artifact) => "artifact",
                 (false, Kind::Checksums) => "checksums",
+                (false, Kind::Chart) => "chart",
+                (false, _) => "artifact",
             };
-            let steps: Vec<&str> = entry.steps.iter().map(String::as_str).collect();
             vec![
                 what.to_owned(),
                 indicatif::HumanBytes(entry.size).to_string(),
                 entry.blake3[..12].to_owned(),
-                steps.join(" "),
+                steps(&entry.steps),
                 entry.url.clone(),
             ]
         })
         .collect();
-    let held: u64 = index
+    let earlier = |digest: &str| {
+        let hex = digest.trim_start_matches("sha256:");
+        let mut entries = index.entries.iter();
+        entries.any(|entry| entry.earlier && entry.sha256 == hex)
+    };
+    rows.extend(index.images.iter().map(|image| {
+        let hex = image.digest.trim_start_matches("sha256:");
+        let what = if earlier(&image.digest) {
+            "earlier"
+        } else {
+            "image"
+        };
+        vec![
+            what.to_owned(),
+            indicatif::HumanBytes(image.size).to_string(),
+            hex.get(..12).unwrap_or(hex).to_owned(),
+            steps(&image.steps),
+            image.name.clone(),
+        ]
+    }));
+    // What several have is in it once.
+    let held: BTreeMap<&str, u64> = index
         .entries
         .iter()
         .filter(|entry| !entry.earlier)
-        .map(|entry| entry.size)
-        .sum();
-    let mut out = table(&["WHAT", "SIZE", "BLAKE3", "FOR", "ADDRESS"], &rows);
+        .map(|entry| (entry.blake3.as_str(), entry.size))
+        .collect();
+    let mut out = table(&["WHAT", "SIZE", "DIGEST", "FOR", "ADDRESS"], &rows);
     let _ = writeln!(
         out,
-        "\n{}: stack {}, {}, {} downloads, {}",
+        "\n{}: stack {}, {}, {} downloads and {} images, {}",
         file.display(),
         index.stack,
-        index.arch.join(" and "),
-        index.entries.len(),
-        indicatif::HumanBytes(held)
+        index.platforms.join(" and "),
+        downloads(index).count(),
+        index.images.len(),
+        indicatif::HumanBytes(held.values().sum())
     );
     print(&out)
 }

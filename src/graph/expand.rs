@@ -96,6 +96,10 @@ pub(super) fn expand_all(
     if checked {
         found.refused.into_result(())?;
     }
+    let images = expansion.images(&mut problems);
+    if !problems.is_empty() {
+        return Err(problems.sorted());
+    }
     let mut blocks = Vec::with_capacity(block);
     for part in 0..expansion.parts.len() {
         expansion.blocks_of(part, &mut blocks, &mut problems);
@@ -110,6 +114,7 @@ pub(super) fn expand_all(
         steps: Vec::new(),
         holes: Vec::new(),
         pools,
+        images,
         warnings: found.warnings,
     };
     expansion.bind(&blocks, &mut graph, &mut problems);

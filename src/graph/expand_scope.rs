@@ -2,7 +2,7 @@
 //! placeholders whose numbers index [`Shared::symbols`]. Does not know what becomes of a template's value.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use indexmap::IndexSet;
 use minijinja::value::{Enumerator, Object, ObjectRepr};
@@ -41,6 +41,8 @@ pub(super) struct Shared {
     pub components: [Jinja; 2],
     /// Steps by `component:step`.
     pub steps: HashMap<String, Provider>,
+    /// `images`, once they are known: those of all components.
+    pub images: OnceLock<Jinja>,
     /// Values to come, by the number of their placeholders.
     pub symbols: Mutex<IndexSet<Symbol>>,
     /// Why the last evaluation failed, where the template engine could not say it.
@@ -118,6 +120,7 @@ impl Object for Scope {
             "components" => base.shared.components[self.purpose as usize].clone(),
             "artifacts" => base.artifacts.clone(),
             "versions" => base.versions.clone(),
+            "images" => base.shared.images.get()?.clone(),
             "item" => self.item.clone()?,
             "steps" => Jinja::from_object(Steps(self.clone())),
             "file" | "file_raw" => Jinja::from_object(File {

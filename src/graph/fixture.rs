@@ -89,6 +89,7 @@ pub(crate) fn graph(text: &str) -> Graph {
         })
         .collect();
     Graph {
+        images: BTreeMap::new(),
         warnings: Vec::new(),
         stack: Arc::new(stack(hosts)),
         steps,

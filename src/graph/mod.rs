@@ -6,6 +6,7 @@ mod expand_bind;
 mod expand_blocks;
 mod expand_checks;
 mod expand_edges;
+mod expand_images;
 mod expand_inputs;
 mod expand_lint;
 mod expand_parts;
@@ -31,6 +32,7 @@ mod shard;
 mod step;
 mod unknown;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use expand::expand;
@@ -61,6 +63,8 @@ pub struct Graph {
     pub holes: Vec<Hole>,
     /// Pools; `PoolId` indexes this.
     pub pools: Vec<Pool>,
+    /// Container images that each component's workloads run, by component, as [`crate::catalog::ImageRef`] writes them.
+    pub images: BTreeMap<Arc<str>, BTreeSet<String>>,
     /// What recipes warn of, with places in the config. Nothing of it stands in the way.
     pub warnings: Vec<Problem>,
 }

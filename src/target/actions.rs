@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::artifact::Install;
+use super::artifact::{Install, StageImage};
 use super::bao::{Handover, Init, Join, Unseal};
 use super::chosen::Chosen;
 use super::kubeconfig::ReadKubeconfig;
@@ -18,6 +18,7 @@ impl Default for BuiltIn {
     fn default() -> Self {
         Self(vec![
             Arc::new(Install),
+            Arc::new(StageImage),
             Arc::new(SharedSecret),
             Arc::new(Chosen),
             Arc::new(ReadKubeconfig),

@@ -49,6 +49,7 @@ fn what_goes_wrong_on_the_way_up_is_said_and_mended() {
 fn a_bundle_stands_in_for_the_internet() {
     let Some(bench) = Bench::new(1) else { return };
     bundled::a_bundle_stands_in_for_the_internet(&bench);
+    bundled::images_get_on_hosts_that_reach_no_registry(&bench);
 }
 
 #[test]

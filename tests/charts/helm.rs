@@ -10,6 +10,7 @@ use foundry::graph::Step;
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
+use crate::images::{unlisted, unnamed};
 use crate::stacks::{SEED, STACKS, config_of, graph, input, json, task, text};
 
 /// What renders: a `helm`, or what takes the same arguments.
@@ -70,6 +71,7 @@ impl Work<'_> {
         // What components are made of, and those of which not all charts are at hand.
         let mut made: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
         let mut partly = BTreeSet::new();
+        let mut texts: BTreeMap<&str, String> = BTreeMap::new();
         for step in graph.steps.iter().filter(|step| step.task.is_some()) {
             let rendered = match task(step) {
                 "manifest" => Ok(text(step, "objects")),
@@ -91,10 +93,20 @@ impl Work<'_> {
                 Ok((names, rendered)) => {
                     eprintln!("{stack} {}: {} objects", step.label, names.len());
                     made.entry(&step.label.component).or_default().extend(names);
+                    let all = texts.entry(&step.label.component).or_default();
+                    all.extend(["\n---\n", &rendered]);
                     self.keep(stack, step, &rendered);
                 }
                 Err(error) => self.wrong.push(format!("{stack} {}: {error}", step.label)),
             }
+        }
+        for (component, text) in &texts {
+            let mut wrong = unlisted(&graph, component, text);
+            if !partly.contains(component) {
+                wrong.extend(unnamed(&graph, component, text));
+            }
+            let wrong = wrong.into_iter().map(|why| format!("{stack}: {why}"));
+            self.wrong.extend(wrong);
         }
         for step in graph
             .steps

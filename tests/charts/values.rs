@@ -152,6 +152,6 @@ fn what_can_not_work_is_refused_with_the_way_out() {
     stack.yaml:15:14: `storage` needs `truenas.api_key` (make one in TrueNAS under Credentials › API Keys, store it by `foundry secret set truenas:api_key`, and refer to it: `${secret:foundry/truenas:api_key}`)
     stack.yaml:15:14: `storage.default` is `longhorn`, which is not set up
     stack.yaml:15:9: `s3` needs `access_key` and `secret_key` for https://s3.example.org
-    recipes/grafana/recipe.toml:30:10: `grafana` needs `k3s`, which is not part of this stack (add `k3s:` under `components:`, or write `k3s:api?` if it can do without)
+    recipes/grafana/recipe.toml:34:10: `grafana` needs `k3s`, which is not part of this stack (add `k3s:` under `components:`, or write `k3s:api?` if it can do without)
     ");
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use foundry::catalog::Value as Input;
+use foundry::config::{Mirror, MirrorDigests};
 use foundry::secret::Secret;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -368,6 +369,37 @@ async fn a_chart_is_released_followed_mended_and_removed() {
     assert_eq!(
         chart["spec"]["chartContent"],
         STANDARD.encode(b"an archive")
+    );
+
+    // One that nothing pins, with a mirror before its repository: handed over as well, and that is that.
+    std::fs::write(&archive, b"of a mirror").unwrap();
+    let index = format!(
+        "entries:\n  zot:\n    - {{ version: 1.5.0, urls: [\"file://{}\"] }}\n",
+        archive.display()
+    );
+    std::fs::write(folder.path().join("index.yaml"), index).unwrap();
+    let mut mirrored = Rig::new(kubernetes.kubeconfig(), "demo", false);
+    let mut stack = (*mirrored.stack).clone();
+    stack.mirrors = vec![Mirror {
+        prefix: "https://charts.example/".to_owned(),
+        url: format!("file://{}/", folder.path().display()),
+        digests: MirrorDigests::Pinned,
+    }];
+    mirrored.stack = Arc::new(stack);
+    let five = zot("1.5.0", 2, "hunter2-two");
+    mirrored.apply("helm-chart", &five).await.unwrap();
+    let chart = user
+        .get("helm.cattle.io/v1", "HelmChart", "kube-system", "zot")
+        .await;
+    assert_eq!(
+        chart["spec"]["chartContent"],
+        STANDARD.encode(b"of a mirror")
+    );
+    assert_eq!(mirrored.wrong("helm-chart", &five).await, [""; 0]);
+    let six = zot("1.6.0", 2, "hunter2-two");
+    assert_eq!(
+        mirrored.wrong("helm-chart", &six).await,
+        ["fact `HelmChart/zot spec.version` is 1.5.0, wanted 1.6.0"]
     );
 
     rig.remove("helm-chart", &pinned(&sha256)).await.unwrap();

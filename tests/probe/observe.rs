@@ -172,6 +172,7 @@ fn graph(hosts: u32, steps: Vec<(Option<Arc<Task>>, Target, Inputs)>, holes: Vec
         })
         .collect();
     Graph {
+        images: std::collections::BTreeMap::new(),
         warnings: Vec::new(),
         stack: Arc::new(stack),
         steps,

@@ -5,3 +5,4 @@
 pub mod kubernetes;
 pub mod lab;
 pub mod openbao;
+pub mod registry;

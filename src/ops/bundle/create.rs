@@ -1,96 +1,107 @@
-//! Makes a bundle of downloads: fetched side by side through the cache, then written as one file, whole or not at all. Does
-//! not know where the list comes from.
+//! Makes a bundle of contents: written as one file, whole or not at all; the same contents make the same bytes. Does not know
+//! where they come from.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::index::{Entry, FORMAT, Index, Kind, place};
-use super::{BLOBS, BundleError, INDEX, local};
-use crate::config::MirrorDigests;
-use crate::target::artifact::Fetched;
+use super::{BLOBS, BundleError, Gathered, INDEX, Known, local};
+use crate::target::artifact::layout::append;
+use crate::target::cluster::chart;
 
-/// A download that goes into a bundle.
+/// A content that goes into a bundle, under an address.
+#[derive(Debug)]
 pub struct Part {
-    /// Address, as recipes write it.
+    /// Address, as recipes and registries have it.
     pub url: String,
-    /// Whose digest it was held to.
-    pub digests: MirrorDigests,
-    /// Labels of the steps that fetch it, without their hosts.
-    pub steps: BTreeSet<String>,
-    /// What was fetched.
-    pub fetched: Fetched,
+    /// What it is.
+    pub kind: Kind,
+    /// The content.
+    pub content: Content,
+    /// Its SHA-256 in hex.
+    pub sha256: String,
+    /// Whether it is held to a mirror's own digest.
+    pub repackaged: bool,
+    /// Whether nothing said beforehand which digest it must have.
+    pub as_found: bool,
+    /// What needs it.
+    pub steps: std::collections::BTreeSet<String>,
 }
 
-/// Where a content comes from.
-enum Content {
+/// Where a content is.
+#[derive(Debug)]
+pub enum Content {
+    /// In a file.
     File(PathBuf),
-    Text(String),
+    /// Here.
+    Text(Vec<u8>),
+    /// In an earlier bundle.
+    Earlier(Known),
 }
 
-/// Writes a bundle of `parts` to `path` and returns its index. Contents with a digest in `earlier` are left out.
+impl Part {
+    /// Makes one of a text.
+    #[must_use]
+    pub fn text(
+        url: String,
+        kind: Kind,
+        text: Vec<u8>,
+        steps: &std::collections::BTreeSet<String>,
+    ) -> Self {
+        use sha2::Digest as _;
+        Self {
+            url,
+            kind,
+            sha256: hex::encode(sha2::Sha256::digest(&text)),
+            content: Content::Text(text),
+            repackaged: false,
+            as_found: false,
+            steps: steps.clone(),
+        }
+    }
+}
+
+/// Writes a bundle to `path` and returns its index. Contents that `earlier` has, by their SHA-256, are left out.
 ///
 /// # Errors
 /// When a file can't be read or written, or an address can't be kept.
 pub fn create(
     path: &Path,
     stack: &str,
-    arch: &[String],
-    parts: Vec<Part>,
-    earlier: &BTreeSet<String>,
+    platforms: &[String],
+    gathered: Gathered,
+    earlier: &BTreeMap<String, Known>,
 ) -> Result<Index, BundleError> {
     let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
     let mut contents: BTreeMap<String, Content> = BTreeMap::new();
-    for part in parts {
-        let repackaged = part.digests == MirrorDigests::Mirror;
-        let file = &part.fetched.file;
-        let size = std::fs::metadata(file).map_err(local(file))?.len();
-        let mut hasher = blake3::Hasher::new();
-        hasher
-            .update_reader(File::open(file).map_err(local(file))?)
-            .map_err(local(file))?;
-        let blake3 = hasher.finalize().to_hex().to_string();
-        let mut add = |url: String, kind, blake3: &str, sha256: String, size| {
-            let entry = entries.entry(url.clone()).or_insert_with(|| Entry {
-                url,
-                kind,
-                blake3: blake3.to_owned(),
-                sha256,
+    for part in one_each(path, gathered.parts)? {
+        let Known { blake3, size } = measured(&part.content)?;
+        entries.insert(
+            part.url.clone(),
+            Entry {
+                url: part.url,
+                kind: part.kind,
+                earlier: earlier
+                    .get(&part.sha256)
+                    .is_some_and(|known| known.blake3 == blake3),
+                blake3: blake3.clone(),
+                sha256: part.sha256,
                 size,
-                repackaged,
-                earlier: earlier.contains(blake3),
-                steps: BTreeSet::new(),
-            });
-            entry.steps.extend(part.steps.iter().cloned());
-        };
-        if let Some((url, text)) = &part.fetched.listed_in {
-            use sha2::Digest as _;
-            let sums = blake3::hash(text.as_bytes()).to_hex().to_string();
-            let sha256 = hex::encode(sha2::Sha256::digest(text.as_bytes()));
-            add(
-                url.clone(),
-                Kind::Checksums,
-                &sums,
-                sha256,
-                text.len() as u64,
-            );
-            contents.insert(sums, Content::Text(text.clone()));
-        }
-        add(
-            part.url,
-            Kind::Artifact,
-            &blake3,
-            part.fetched.sha256.clone(),
-            size,
+                repackaged: part.repackaged,
+                as_found: part.as_found,
+                steps: part.steps,
+            },
         );
-        contents.insert(blake3, Content::File(part.fetched.file));
+        contents.insert(blake3, part.content);
     }
     let index = Index {
         format: FORMAT,
         stack: stack.to_owned(),
-        arch: arch.to_vec(),
+        platforms: platforms.to_vec(),
         entries: entries.into_values().collect(),
+        images: gathered.images,
     };
     if let Some(entry) = index
         .entries
@@ -104,6 +115,64 @@ pub fn create(
     }
     write(path, &index, &contents)?;
     Ok(index)
+}
+
+/// Puts together what has one address: needed by several, or the indexes of one chart repository.
+fn one_each(path: &Path, parts: Vec<Part>) -> Result<Vec<Part>, BundleError> {
+    let mut all: BTreeMap<String, Part> = BTreeMap::new();
+    // By name first, so that the order of arrival makes no difference.
+    let mut parts = parts;
+    parts.sort_by(|a, b| (&a.url, &a.sha256).cmp(&(&b.url, &b.sha256)));
+    for part in parts {
+        let Some(there) = all.get_mut(&part.url) else {
+            all.insert(part.url.clone(), part);
+            continue;
+        };
+        there.steps.extend(part.steps);
+        if there.sha256 == part.sha256 {
+            continue;
+        }
+        let wrong = |why: String| BundleError::Format {
+            path: path.display().to_string(),
+            why,
+        };
+        let (Content::Text(one), Content::Text(other), Kind::ChartIndex) =
+            (&there.content, &part.content, part.kind)
+        else {
+            return Err(wrong(format!("{} has two contents", part.url)));
+        };
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        let merged = chart::merged(&text(one), &text(other))
+            .map_err(|why| wrong(format!("{}: {why}", part.url)))?;
+        let new = Part::text(
+            part.url.clone(),
+            Kind::ChartIndex,
+            merged.into_bytes(),
+            &there.steps,
+        );
+        all.insert(part.url, new);
+    }
+    Ok(all.into_values().collect())
+}
+
+fn measured(content: &Content) -> Result<Known, BundleError> {
+    Ok(match content {
+        Content::Earlier(known) => known.clone(),
+        Content::Text(text) => Known {
+            blake3: blake3::hash(text).to_hex().to_string(),
+            size: text.len() as u64,
+        },
+        Content::File(file) => {
+            let mut hasher = blake3::Hasher::new();
+            hasher
+                .update_reader(File::open(file).map_err(local(file))?)
+                .map_err(local(file))?;
+            Known {
+                blake3: hasher.finalize().to_hex().to_string(),
+                size: std::fs::metadata(file).map_err(local(file))?.len(),
+            }
+        }
+    })
 }
 
 fn write(
@@ -132,9 +201,11 @@ fn write(
                     append(&mut tar, &name, size, file)?;
                 }
                 Some(Content::Text(text)) => {
-                    append(&mut tar, &name, text.len() as u64, text.as_bytes())?;
+                    append(&mut tar, &name, text.len() as u64, text.as_slice())?;
                 }
-                None => return Err(io::Error::other(format!("{digest} was never fetched"))),
+                Some(Content::Earlier(_)) | None => {
+                    return Err(io::Error::other(format!("{digest} was never fetched")));
+                }
             }
         }
         tar.into_inner()?.flush()?;
@@ -143,17 +214,4 @@ fn write(
         Ok(())
     };
     attempt().map_err(here)
-}
-
-/// Adds a file with nothing in its header that differs from one making to the next.
-fn append<W: io::Write>(
-    tar: &mut tar::Builder<W>,
-    name: &str,
-    size: u64,
-    content: impl io::Read,
-) -> io::Result<()> {
-    let mut header = tar::Header::new_gnu();
-    header.set_size(size);
-    header.set_mode(0o644);
-    tar.append_data(&mut header, name, content)
 }

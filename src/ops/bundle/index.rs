@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::{ImageRef, is_digest};
+
 /// Version of the format; another one is refused.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The index of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,10 +18,29 @@ pub struct Index {
     pub format: u32,
     /// Stack that it was made for.
     pub stack: String,
-    /// Architectures that it was made for.
-    pub arch: Vec<String>,
+    /// Platforms that it was made for: `linux/amd64`.
+    pub platforms: Vec<String>,
     /// All that the stack needs, sorted by address; what an earlier bundle holds too.
     pub entries: Vec<Entry>,
+    /// Container images, sorted by name: their manifests and blobs are entries.
+    pub images: Vec<Held>,
+}
+
+/// An image of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Its name, in full.
+    pub name: String,
+    /// `sha256:…` of what the registry knew by that name: a list, or one platform's manifest.
+    pub digest: String,
+    /// What that is.
+    pub media_type: String,
+    /// Platforms that are there.
+    pub platforms: Vec<String>,
+    /// Of all of it, in bytes.
+    pub size: u64,
+    /// What needs it: labels of steps without their hosts, names of components.
+    pub steps: BTreeSet<String>,
 }
 
 /// One thing that is fetched.
@@ -37,6 +58,8 @@ pub struct Entry {
     pub size: u64,
     /// Whether it was repackaged by a mirror, whose own checksum file then counts.
     pub repackaged: bool,
+    /// Whether nothing said beforehand which digest it must have: what there was is what was taken.
+    pub as_found: bool,
     /// Whether its content is in an earlier bundle and so not in this one.
     pub earlier: bool,
     /// Labels of the steps that fetch it, without their hosts.
@@ -51,6 +74,14 @@ pub enum Kind {
     Artifact,
     /// A release's file of checksums.
     Checksums,
+    /// The archive of a chart.
+    Chart,
+    /// What leads to the archive of a chart: a repository's index, with nothing but what is needed, or a manifest.
+    ChartIndex,
+    /// A manifest of an image, or a list of them.
+    Manifest,
+    /// A config or layer of an image.
+    Blob,
 }
 
 impl Index {
@@ -73,6 +104,13 @@ impl Index {
                 self.format
             ));
         }
+        if let Some(image) = self
+            .images
+            .iter()
+            .find(|image| !is_digest(&image.digest) || ImageRef::parse(&image.name).is_err())
+        {
+            return Some(format!("`{}` is no image with a digest", image.name));
+        }
         let hex =
             |text: &str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         self.entries.iter().find_map(|entry| {
@@ -81,7 +119,11 @@ impl Index {
             } else if place(&entry.url).is_none() {
                 Some(format!("{} can't be kept under its address", entry.url))
             } else {
-                None
+                // What a registry knows by its digest.
+                let (_, digest) = entry.url.rsplit_once("/sha256:")?;
+                let images = matches!(entry.kind, Kind::Manifest | Kind::Blob);
+                (images && digest != entry.sha256)
+                    .then(|| format!("{} has sha256 {}", entry.url, entry.sha256))
             }
         })
     }

@@ -1,14 +1,16 @@
 //! Unpacks a bundle into a folder that `mirrors` can point to: contents by their digest, and under each address a hard link
-//! to one. Loading again, or a later bundle, adds what is new. Does not touch the config.
+//! to one; beside them an OCI image layout of all images. Loading again, or a later bundle, adds what is new. Does not touch the
+//! config.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::index::{Index, place};
-use super::{BundleError, local, read};
+use super::index::{Index, Kind, place};
+use super::{BundleError, layout, local, read};
 use crate::config::{Mirror, MirrorDigests};
+use crate::target::cluster::chart;
 
 /// Contents by their digest, within the folder.
 const CONTENTS: &str = ".blobs";
@@ -62,16 +64,46 @@ pub fn load(path: &Path, folder: &Path) -> Result<Loaded, BundleError> {
         });
     }
     for entry in &index.entries {
-        if let Some(place) = place(&entry.url) {
-            link(&contents.join(&entry.blake3), &folder.join(&place))?;
+        let content = contents.join(&entry.blake3);
+        let Some(place) = place(&entry.url).map(|place| folder.join(place)) else {
+            continue;
+        };
+        let merged = match entry.kind {
+            Kind::ChartIndex => merged(&content, &place),
+            _ => None,
+        };
+        match merged {
+            Some(text) => replace(&place, text.as_bytes())?,
+            None => link(&content, &place)?,
         }
     }
+    layout::link_all(&index, &contents, folder)?;
     let mirrors = mirrors(&index, folder);
     Ok(Loaded { index, mirrors })
 }
 
+/// Returns the index of a chart repository with the charts that were there before.
+fn merged(content: &Path, place: &Path) -> Option<String> {
+    let there = fs::read_to_string(place).ok()?;
+    chart::merged(&there, &fs::read_to_string(content).ok()?).ok()
+}
+
+/// Puts a text under an address. What stood there may be a link to a content, which stays as it is.
+pub(super) fn replace(place: &Path, text: &[u8]) -> Result<(), BundleError> {
+    let parent = place.parent().unwrap_or(place);
+    fs::create_dir_all(parent).map_err(local(parent))?;
+    let new = tempfile::Builder::new()
+        .prefix(".new-")
+        .tempdir_in(parent)
+        .map_err(local(parent))?;
+    let new = new.path().join("content");
+    fs::write(&new, text)
+        .and_then(|()| fs::rename(&new, place))
+        .map_err(local(place))
+}
+
 /// Puts a content under an address, in place of what stood there.
-fn link(content: &Path, place: &Path) -> Result<(), BundleError> {
+pub(super) fn link(content: &Path, place: &Path) -> Result<(), BundleError> {
     let parent = place.parent().unwrap_or(place);
     fs::create_dir_all(parent).map_err(local(parent))?;
     let new = tempfile::Builder::new()
@@ -128,9 +160,10 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::ops::bundle::{Part, create, earlier, verify};
-    use crate::target::artifact::Fetched;
+    use crate::ops::bundle::{Content, Gathered, Held, Known, Part, create, earlier, verify};
+    use serde_json::json;
     use sha2::Digest as _;
+    use std::collections::BTreeMap;
 
     const TOOL: &str = "https://up.example/v1%2Bk3s1/tool.tar.gz";
     const SUMS: &str = "https://up.example/v1%2Bk3s1/sums.txt";
@@ -154,24 +187,168 @@ mod tests {
             let sha256 = hex::encode(sha2::Sha256::digest(text));
             let file = self.at(&sha256);
             fs::write(&file, text).unwrap();
-            let listed_in = (digests == MirrorDigests::Mirror)
-                .then(|| (SUMS.to_owned(), format!("{sha256}  tool.tar.gz\n")));
             Part {
                 url: url.to_owned(),
-                digests,
+                kind: Kind::Artifact,
+                content: Content::File(file),
+                sha256,
+                repackaged: digests == MirrorDigests::Mirror,
+                as_found: false,
                 steps: ["tool:artifact".to_owned()].into(),
-                fetched: Fetched {
-                    file,
-                    sha256,
-                    listed_in,
-                },
             }
         }
 
-        fn bundle(&self, name: &str, parts: Vec<Part>, earlier: &BTreeSet<String>) -> PathBuf {
+        fn bundle(
+            &self,
+            name: &str,
+            parts: Vec<Part>,
+            earlier: &BTreeMap<String, Known>,
+        ) -> PathBuf {
+            let images = Vec::new();
+            self.whole(name, Gathered { parts, images }, earlier)
+        }
+
+        fn whole(&self, name: &str, all: Gathered, earlier: &BTreeMap<String, Known>) -> PathBuf {
             let path = self.at(name);
-            create(&path, "lab", &["amd64".to_owned()], parts, earlier).unwrap();
+            create(&path, "lab", &["linux/amd64".to_owned()], all, earlier).unwrap();
             path
+        }
+    }
+
+    fn text(url: &str, kind: Kind, text: &str) -> Part {
+        Part::text(
+            url.to_owned(),
+            kind,
+            text.as_bytes().to_vec(),
+            &BTreeSet::new(),
+        )
+    }
+
+    /// An image of one layer, in a repository.
+    fn image(repository: &str, layer: &str) -> Gathered {
+        let base = format!("https://reg.example/v2/{repository}");
+        let digest = |text: &str| format!("sha256:{}", hex::encode(sha2::Sha256::digest(text)));
+        let about =
+            |text: &str| json!({ "mediaType": "x", "digest": digest(text), "size": text.len() });
+        let manifest =
+            json!({ "schemaVersion": 2, "config": about("{}"), "layers": [about(layer)] });
+        let manifest = manifest.to_string();
+        let at = digest(&manifest);
+        Gathered {
+            parts: vec![
+                text(&format!("{base}/manifests/1"), Kind::Manifest, &manifest),
+                text(&format!("{base}/manifests/{at}"), Kind::Manifest, &manifest),
+                text(&format!("{base}/blobs/{}", digest("{}")), Kind::Blob, "{}"),
+                text(
+                    &format!("{base}/blobs/{}", digest(layer)),
+                    Kind::Blob,
+                    layer,
+                ),
+            ],
+            images: vec![Held {
+                name: format!("reg.example/{repository}:1"),
+                digest: at,
+                media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
+                platforms: vec!["linux/amd64".to_owned()],
+                size: 0,
+                steps: BTreeSet::new(),
+            }],
+        }
+    }
+
+    #[test]
+    fn images_come_out_as_a_registry_and_as_a_layout() {
+        let rig = Rig::new();
+        let nothing = BTreeMap::new();
+        let mut both = image("a", "shared layer");
+        let b = image("b", "shared layer");
+        both.parts.extend(b.parts);
+        both.images.extend(b.images);
+        let path = rig.whole("one.tar", both, &nothing);
+        let verified = verify(&path).unwrap();
+        // One manifest, one config, one layer: each once, under eight addresses.
+        assert_eq!(verified.index.entries.len(), 8);
+        assert_eq!(verified.index.held().len(), 3);
+        let folder = rig.at("mirror");
+        load(&path, &folder).unwrap();
+        load(
+            &rig.whole("two.tar", image("c", "another"), &nothing),
+            &folder,
+        )
+        .unwrap();
+        let layout = folder.join(".oci");
+        let index: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(layout.join("index.json")).unwrap()).unwrap();
+        let names: Vec<&str> = index["manifests"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| {
+                let hex = entry["digest"].as_str().unwrap().replace("sha256:", "");
+                let text = fs::read(layout.join("blobs/sha256").join(&hex)).unwrap();
+                assert_eq!(hex::encode(sha2::Sha256::digest(&text)), hex);
+                entry["annotations"]["org.opencontainers.image.ref.name"]
+                    .as_str()
+                    .unwrap()
+            })
+            .collect();
+        assert_eq!(
+            names,
+            ["reg.example/a:1", "reg.example/b:1", "reg.example/c:1"]
+        );
+        let manifest = fs::read_to_string(folder.join("reg.example/v2/a/manifests/1")).unwrap();
+        assert!(manifest.contains("schemaVersion"));
+    }
+
+    #[test]
+    fn an_image_that_lacks_something_is_named() {
+        let rig = Rig::new();
+        let mut broken = image("a", "layer");
+        let gone = broken.parts.pop().unwrap();
+        let path = rig.whole("one.tar", broken, &BTreeMap::new());
+        let error = verify(&path).unwrap_err().to_string();
+        assert!(
+            error.contains("reg.example/v2/a/manifests/1 lacks") && error.contains(&gone.sha256),
+            "{error}"
+        );
+        // A blob under another's digest.
+        let mut wrong = image("a", "layer");
+        let blob = wrong.parts.pop().unwrap();
+        wrong.parts.push(text(&blob.url, Kind::Blob, "another"));
+        let path = rig.whole("two.tar", wrong, &BTreeMap::new());
+        let error = verify(&path).unwrap_err().to_string();
+        assert!(error.contains(&blob.url), "{error}");
+    }
+
+    #[test]
+    fn charts_of_one_repository_are_found_by_one_index() {
+        const AT: &str = "https://charts.example/index.yaml";
+        let rig = Rig::new();
+        let index =
+            |chart: &str| format!("entries:\n  {chart}:\n  - version: 1.0.0\n    urls: [x]\n");
+        let parts = vec![
+            text(AT, Kind::ChartIndex, &index("b")),
+            text(AT, Kind::ChartIndex, &index("a")),
+        ];
+        let path = rig.bundle("one.tar", parts, &BTreeMap::new());
+        let folder = rig.at("mirror");
+        load(&path, &folder).unwrap();
+        let later = rig.bundle(
+            "two.tar",
+            vec![text(AT, Kind::ChartIndex, &index("c"))],
+            &BTreeMap::new(),
+        );
+        load(&later, &folder).unwrap();
+        let told = fs::read_to_string(folder.join("charts.example/index.yaml")).unwrap();
+        for chart in ["a:", "b:", "c:"] {
+            assert!(told.contains(&format!("\n  {chart}")), "{told}");
+        }
+        // The contents themselves stay what they are.
+        load(&path, &folder).unwrap();
+        for content in fs::read_dir(folder.join(".blobs")).unwrap() {
+            let content = content.unwrap();
+            let found = blake3::hash(&fs::read(content.path()).unwrap()).to_hex();
+            assert_eq!(found.as_str(), content.file_name());
         }
     }
 
@@ -180,13 +357,14 @@ mod tests {
         let rig = Rig::new();
         let parts = vec![
             rig.part(TOOL, "the tool", MirrorDigests::Mirror),
+            text(SUMS, Kind::Checksums, "12  tool.tar.gz\n"),
             rig.part(
                 "https://other.example/chart.tgz",
                 "a chart",
                 MirrorDigests::Pinned,
             ),
         ];
-        let path = rig.bundle("one.tar", parts, &BTreeSet::new());
+        let path = rig.bundle("one.tar", parts, &BTreeMap::new());
         let verified = verify(&path).unwrap();
         assert_eq!(verified.index.entries.len(), 3);
         let folder = rig.at("mirror");
@@ -220,7 +398,7 @@ mod tests {
         let rig = Rig::new();
         let make = |name| {
             let parts = vec![rig.part(TOOL, "the tool", MirrorDigests::Pinned)];
-            fs::read(rig.bundle(name, parts, &BTreeSet::new())).unwrap()
+            fs::read(rig.bundle(name, parts, &BTreeMap::new())).unwrap()
         };
         assert_eq!(make("one.tar"), make("two.tar"));
     }
@@ -229,7 +407,7 @@ mod tests {
     fn a_later_bundle_leaves_out_what_an_earlier_one_holds() {
         let rig = Rig::new();
         let old = rig.part(TOOL, "the tool", MirrorDigests::Pinned);
-        let first = rig.bundle("one.tar", vec![old], &BTreeSet::new());
+        let first = rig.bundle("one.tar", vec![old], &BTreeMap::new());
         let parts = vec![
             rig.part(TOOL, "the tool", MirrorDigests::Pinned),
             rig.part("https://up.example/new", "new", MirrorDigests::Pinned),
@@ -247,7 +425,7 @@ mod tests {
     fn damage_is_named_and_nothing_of_it_is_loaded() {
         let rig = Rig::new();
         let parts = vec![rig.part(TOOL, "the tool", MirrorDigests::Pinned)];
-        let path = rig.bundle("one.tar", parts, &BTreeSet::new());
+        let path = rig.bundle("one.tar", parts, &BTreeMap::new());
         let whole = fs::read(&path).unwrap();
 
         let at = whole

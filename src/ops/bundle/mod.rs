@@ -1,18 +1,23 @@
-//! Bundles: artifacts and manifests of a stack in one file, for machines without internet. Contents are named by their BLAKE3
+//! Bundles: artifacts, manifests, charts and images of a stack in one file, for machines without internet. Contents are named by their BLAKE3
 //! digest, so that a bundle can leave out what an earlier one holds. Loaded, a bundle is a folder that `mirrors` points to:
 //! builds know nothing of it. Does not know which steps there are.
 //!
 //! The file is a tar archive: `index.json` first, then `blobs/<BLAKE3 in hex>`, each once, sorted.
 
 mod create;
+mod gather;
 mod index;
+mod layout;
 mod load;
+mod needs;
 mod read;
 
-pub use create::{Part, create};
-pub use index::{Entry, Index, Kind};
+pub use create::{Content, Part, create};
+pub use gather::{Gathered, gather};
+pub use index::{Entry, Held, Index, Kind};
 pub use load::{Loaded, load};
-pub use read::{Verified, earlier, verify};
+pub use needs::Needs;
+pub use read::{Known, Verified, earlier, verify};
 
 use std::path::Path;
 
@@ -48,6 +53,12 @@ pub enum BundleError {
         path: String,
         /// Each fault by name.
         faults: Vec<String>,
+    },
+    /// Something could not be fetched.
+    #[error("{} of what the stack needs can't be had:\n{}", .missing.len(), .missing.iter().map(|missing| format!("  {missing}")).collect::<Vec<_>>().join("\n"))]
+    Missing {
+        /// Each by name, with its reason.
+        missing: Vec<String>,
     },
     /// It builds on an earlier bundle that isn't there.
     #[error("{path} leaves out {} that an earlier bundle holds, and the folder does not have: {}", .missing.len(), .missing.join(", "))]

@@ -1,17 +1,20 @@
 //! Reads a bundle front to back, each content checked against both its digests as it goes by. Keeps nothing of it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
 use sha2::Digest as _;
 
-use super::index::{Entry, Index};
-use super::{BLOBS, BundleError, INDEX, local};
+use super::index::{Entry, Index, Kind};
+use super::{BLOBS, BundleError, INDEX, layout, local};
 
 /// Largest index that is read, in bytes.
 const INDEX_LIMIT: u64 = 64 << 20;
+
+/// Longest manifest of an image that is looked into, in bytes.
+const LONGEST: u64 = 4 << 20;
 
 /// A bundle found whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,31 +25,65 @@ pub struct Verified {
     pub bytes: u64,
 }
 
-/// Reads all of a bundle.
+/// A content by its other digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// BLAKE3 in hex.
+    pub blake3: String,
+    /// In bytes.
+    pub size: u64,
+}
+
+/// Reads all of a bundle, and sees that its images are whole: each of what their manifests name is there.
 ///
 /// # Errors
 /// When it can't be read, or is not what its index says: every fault is named.
 pub fn verify(path: &Path) -> Result<Verified, BundleError> {
     let mut bytes = 0;
-    let index = read(path, |_, content| {
+    let mut manifests = BTreeMap::new();
+    let kinds = entries(path)?;
+    let index = read(path, |digest, content| {
+        let mut text = Vec::new();
+        if kinds.get(digest) == Some(&Kind::Manifest) {
+            bytes += content.take(LONGEST).read_to_end(&mut text)? as u64;
+            manifests.insert(digest.to_owned(), text);
+        }
         bytes += std::io::copy(content, &mut std::io::sink())?;
         Ok(())
     })?;
+    let faults = layout::faults(&index, &manifests);
+    if !faults.is_empty() {
+        return Err(BundleError::Damaged {
+            path: path.display().to_string(),
+            faults,
+        });
+    }
     Ok(Verified { index, bytes })
 }
 
-/// Returns the digests of all contents that a bundle or those before it hold.
+fn entries(path: &Path) -> Result<BTreeMap<String, Kind>, BundleError> {
+    let entries = first(path)?.entries.into_iter();
+    Ok(entries.map(|entry| (entry.blake3, entry.kind)).collect())
+}
+
+/// Reads the index alone.
+fn first(path: &Path) -> Result<Index, BundleError> {
+    let mut archive = tar::Archive::new(BufReader::new(File::open(path).map_err(local(path))?));
+    let mut members = archive.entries().map_err(local(path))?;
+    index(path, members.next())
+}
+
+/// Returns all contents that a bundle or those before it hold, by their SHA-256.
 ///
 /// # Errors
 /// When its index can't be read.
-pub fn earlier(path: &Path) -> Result<BTreeSet<String>, BundleError> {
-    let mut archive = tar::Archive::new(BufReader::new(File::open(path).map_err(local(path))?));
-    let mut members = archive.entries().map_err(local(path))?;
-    let index = index(path, members.next())?;
-    Ok(index
-        .entries
-        .into_iter()
-        .map(|entry| entry.blake3)
+pub fn earlier(path: &Path) -> Result<BTreeMap<String, Known>, BundleError> {
+    let entries = first(path)?.entries.into_iter();
+    Ok(entries
+        .map(|entry| {
+            let Entry { blake3, size, .. } = entry;
+            (entry.sha256, Known { blake3, size })
+        })
         .collect())
 }
 

@@ -19,6 +19,8 @@ pub struct Download {
     pub digests: MirrorDigests,
     /// What it must be.
     pub held_to: HeldTo,
+    /// Whether it is a text with Kubernetes objects.
+    pub is_manifest: bool,
 }
 
 /// What a download is held to.
@@ -53,6 +55,7 @@ pub fn downloads(
             // A manifest is held to its pin wherever it comes from.
             digests: MirrorDigests::Pinned,
             held_to: HeldTo::Sha256(inputs::text(inputs, "sha256")?.to_ascii_lowercase()),
+            is_manifest: true,
         }]);
     }
     if action != super::INSTALL {
@@ -88,6 +91,7 @@ pub fn downloads(
         from: url,
         digests,
         held_to,
+        is_manifest: false,
     }])
 }
 

@@ -56,11 +56,52 @@ pub async fn text(url: &str) -> Result<String, FetchError> {
             .await
             .map_err(|error| local(&path, error));
     }
-    let response = get(url, 0, None).await?;
+    let response = get(url, 0, Ask::default()).await?;
     response
         .text()
         .await
         .map_err(|error| unreachable(url, &error))
+}
+
+/// What a request says beside its address.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ask<'a> {
+    /// Kinds of answers that are understood; none: any.
+    pub accept: &'a [&'a str],
+    /// The header `Authorization`.
+    pub login: Option<&'a Secret<String>>,
+    /// Sent along as a form; then it is a POST.
+    pub form: Option<&'a Secret<String>>,
+}
+
+/// Returns what is at an address, at most `limit` bytes of it.
+///
+/// # Errors
+/// When it can't be had, or is longer.
+pub async fn bytes(url: &str, ask: Ask<'_>, limit: usize) -> Result<Vec<u8>, FetchError> {
+    let too_long = || FetchError::Unreachable {
+        url: url.to_owned(),
+        message: format!("is longer than {limit} bytes"),
+    };
+    if let Some(path) = local_path(url) {
+        let bytes = tokio::fs::read(&path)
+            .await
+            .map_err(|error| local(&path, error))?;
+        return if bytes.len() > limit {
+            Err(too_long())
+        } else {
+            Ok(bytes)
+        };
+    }
+    let mut body = get(url, 0, ask).await?.bytes_stream();
+    let mut bytes = Vec::new();
+    while let Some(piece) = body.next().await {
+        bytes.extend_from_slice(&piece.map_err(|error| unreachable(url, &error))?);
+        if bytes.len() > limit {
+            return Err(too_long());
+        }
+    }
+    Ok(bytes)
 }
 
 /// Returns the path that a `file:` address means; what is written `%2B` in it is a `+` on the disk.
@@ -80,7 +121,11 @@ pub async fn cached(sha256: &str) -> Option<PathBuf> {
 
 /// Returns what a server that wants a login says of it (`WWW-Authenticate`).
 pub async fn challenge(url: &str) -> Option<String> {
-    let response = request(url, None).ok()?.send().await.ok()?;
+    if local_path(url).is_some() {
+        return None;
+    }
+    let request = client().ok()?.head(url);
+    let response = request.send().await.ok()?;
     if response.status() != reqwest::StatusCode::UNAUTHORIZED {
         return None;
     }
@@ -88,15 +133,15 @@ pub async fn challenge(url: &str) -> Option<String> {
     header.to_str().ok().map(str::to_owned)
 }
 
-/// Returns a local file with the content of `url`, verified: the file itself for `file:`, else one in the cache. `token` is
-/// shown to the server.
+/// Returns a local file with the content of `url`, verified: the file itself for `file:`, else one in the cache. `login` is
+/// the header `Authorization`.
 ///
 /// # Errors
 /// When it can't be had, or has another digest.
 pub async fn file(
     url: &str,
     sha256: &str,
-    token: Option<&Secret<String>>,
+    login: Option<&Secret<String>>,
 ) -> Result<PathBuf, FetchError> {
     let lock = UNDER_WAY
         .lock()
@@ -119,7 +164,7 @@ pub async fn file(
         return Ok(done);
     }
     let part = folder.join(format!("{sha256}.part"));
-    download(url, &part, token).await?;
+    download(url, &part, login).await?;
     if let Err(error) = verify(url, &part, sha256).await {
         // What was resumed may have been the beginning of something else.
         let _ = tokio::fs::remove_file(&part).await;
@@ -131,15 +176,65 @@ pub async fn file(
     Ok(done)
 }
 
+/// Returns a local file with the content of `url`, and its SHA-256, for what nothing says beforehand what it must be.
+///
+/// # Errors
+/// When it can't be had.
+pub async fn unpinned(url: &str) -> Result<(PathBuf, String), FetchError> {
+    if let Some(path) = local_path(url) {
+        let found = digest(&path).await?;
+        return Ok((path, found));
+    }
+    let folder = cache();
+    tokio::fs::create_dir_all(&folder)
+        .await
+        .map_err(|error| local(&folder, error))?;
+    // Under its address until it is whole, and never gone on with: it may be another one by then.
+    let name = blake3::hash(url.as_bytes()).to_hex();
+    let part = folder.join(format!("{name}.unpinned"));
+    let _ = tokio::fs::remove_file(&part).await;
+    download(url, &part, None).await?;
+    let found = digest(&part).await?;
+    let done = folder.join(&found);
+    tokio::fs::rename(&part, &done)
+        .await
+        .map_err(|error| local(&done, error))?;
+    Ok((done, found))
+}
+
+/// How often a download that breaks off is gone on with, as long as each time brings it further.
+const PIECES: usize = 10;
+
 async fn download(
     url: &str,
     part: &Path,
-    token: Option<&Secret<String>>,
+    login: Option<&Secret<String>>,
 ) -> Result<(), FetchError> {
-    let have = tokio::fs::metadata(part).await.map_or(0, |meta| meta.len());
-    let response = match get(url, have, token).await {
+    let mut have = length(part).await;
+    for _ in 1..PIECES {
+        match piece(url, part, login).await {
+            Err(FetchError::Unreachable { .. }) if length(part).await > have => {
+                have = length(part).await;
+            }
+            other => return other,
+        }
+    }
+    piece(url, part, login).await
+}
+
+async fn length(path: &Path) -> u64 {
+    tokio::fs::metadata(path).await.map_or(0, |meta| meta.len())
+}
+
+async fn piece(url: &str, part: &Path, login: Option<&Secret<String>>) -> Result<(), FetchError> {
+    let ask = Ask {
+        login,
+        ..Ask::default()
+    };
+    let have = length(part).await;
+    let response = match get(url, have, ask).await {
         // Nothing beyond what is there, or no resuming: begin anew.
-        Err(_) if have > 0 => get(url, 0, token).await?,
+        Err(_) if have > 0 => get(url, 0, ask).await?,
         other => other?,
     };
     let resumed = response.status() == reqwest::StatusCode::PARTIAL_CONTENT;
@@ -161,29 +256,30 @@ async fn download(
     file.sync_all().await.map_err(|error| local(part, error))
 }
 
-fn request(
-    url: &str,
-    token: Option<&Secret<String>>,
-) -> Result<reqwest::RequestBuilder, reqwest::Error> {
+fn client() -> Result<reqwest::Client, reqwest::Error> {
     crate::target::crypto::init();
-    let client = reqwest::Client::builder()
+    reqwest::Client::builder()
         .connect_timeout(Duration::from_secs(10))
         .read_timeout(Duration::from_secs(30))
         .user_agent("foundry")
-        .build()?;
-    let request = client.get(url);
-    Ok(match token {
-        Some(token) => request.bearer_auth(token.expose()),
-        None => request,
-    })
+        .build()
 }
 
-async fn get(
-    url: &str,
-    from: u64,
-    token: Option<&Secret<String>>,
-) -> Result<reqwest::Response, FetchError> {
-    let mut request = request(url, token).map_err(|error| unreachable(url, &error))?;
+async fn get(url: &str, from: u64, ask: Ask<'_>) -> Result<reqwest::Response, FetchError> {
+    let client = client().map_err(|error| unreachable(url, &error))?;
+    let mut request = match ask.form {
+        None => client.get(url),
+        Some(form) => client
+            .post(url)
+            .header("Content-Type", "application/x-www-form-urlencoded")
+            .body(form.expose().clone()),
+    };
+    if let Some(login) = ask.login {
+        request = request.header("Authorization", login.expose().as_str());
+    }
+    if !ask.accept.is_empty() {
+        request = request.header("Accept", ask.accept.join(", "));
+    }
     if from > 0 {
         request = request.header("Range", format!("bytes={from}-"));
     }
@@ -195,6 +291,19 @@ async fn get(
 }
 
 async fn verify(url: &str, path: &Path, wanted: &str) -> Result<(), FetchError> {
+    let found = digest(path).await?;
+    if found == wanted {
+        return Ok(());
+    }
+    Err(FetchError::Digest {
+        url: url.to_owned(),
+        found,
+        wanted: wanted.to_owned(),
+    })
+}
+
+/// Returns the SHA-256 of a file in hex.
+pub async fn digest(path: &Path) -> Result<String, FetchError> {
     let mut file = tokio::fs::File::open(path)
         .await
         .map_err(|error| local(path, error))?;
@@ -210,19 +319,11 @@ async fn verify(url: &str, path: &Path, wanted: &str) -> Result<(), FetchError> 
         }
         hash.update(&buffer[..read]);
     }
-    let found = hex::encode(hash.finalize());
-    if found == wanted {
-        return Ok(());
-    }
-    Err(FetchError::Digest {
-        url: url.to_owned(),
-        found,
-        wanted: wanted.to_owned(),
-    })
+    Ok(hex::encode(hash.finalize()))
 }
 
 /// Returns where downloads are kept between runs: `$XDG_CACHE_HOME/foundry/artifacts`.
-fn cache() -> PathBuf {
+pub fn cache() -> PathBuf {
     let base = std::env::var_os("XDG_CACHE_HOME")
         .filter(|value| !value.is_empty())
         .map(PathBuf::from)
@@ -287,6 +388,49 @@ mod tests {
         std::fs::write(&part, &TEXT[..4]).unwrap();
         download(&server.uri(), &part, None).await.unwrap();
         assert_eq!(std::fs::read(&part).unwrap(), TEXT);
+    }
+
+    /// Serves each connection this many bytes of the text, from where it asks, and hangs up.
+    async fn cutting(pieces: Vec<usize>) -> String {
+        use tokio::io::AsyncReadExt as _;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            for piece in pieces {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut asked = vec![0; 4096];
+                let read = stream.read(&mut asked).await.unwrap();
+                let asked = String::from_utf8_lossy(&asked[..read]).to_lowercase();
+                let from = asked.split("range: bytes=").nth(1);
+                let from = from.map_or(0, |rest| rest.split('-').next().unwrap().parse().unwrap());
+                let (status, rest) = (if from > 0 { 206 } else { 200 }, &TEXT[from..]);
+                let head = format!(
+                    "HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n",
+                    rest.len()
+                );
+                stream.write_all(head.as_bytes()).await.unwrap();
+                stream
+                    .write_all(&rest[..piece.min(rest.len())])
+                    .await
+                    .unwrap();
+            }
+        });
+        format!("http://{address}/")
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_breaks_is_gone_on_with_as_long_as_it_brings_anything() {
+        let folder = tempfile::tempdir().unwrap();
+        let part = folder.path().join("part");
+        let url = cutting(vec![3, 5, 100]).await;
+        download(&url, &part, None).await.unwrap();
+        assert_eq!(std::fs::read(&part).unwrap(), TEXT);
+
+        std::fs::remove_file(&part).unwrap();
+        let url = cutting(vec![3, 0, 100]).await;
+        assert!(download(&url, &part, None).await.is_err());
+        // What came stays for the next time.
+        assert_eq!(std::fs::read(&part).unwrap(), &TEXT[..3]);
     }
 
     #[tokio::test]

@@ -1,19 +1,27 @@
-//! `artifact.install`: a download, verified before use, unpacked under `/opt/foundry/<name>/<version>`. Knows no component.
+//! Downloads: `artifact.install`, verified before use, unpacked under `/opt/foundry/<name>/<version>`; `artifact.image`, a container
+//! image as an archive on a host; what is read from registries. Knows no component.
 
 mod download;
 mod fetch;
 mod install;
+pub mod layout;
+mod login;
+mod platform;
 mod record;
+mod registry;
 mod source;
+mod stage;
 
 use std::path::PathBuf;
 
 use crate::config::Mirror;
-use crate::secret::Secret;
 
 pub use download::{Download, Fetched, HeldTo, downloads};
 pub use fetch::FetchError;
 pub use install::Install;
+pub use platform::Platform;
+pub use registry::{Descriptor, Image, Manifest, Registry};
+pub use stage::{IMAGE, StageImage, wanted as wanted_image};
 
 /// Name of the action.
 const INSTALL: &str = "artifact.install";
@@ -32,19 +40,17 @@ pub fn mirrored(url: &str, mirrors: &[Mirror]) -> String {
 /// # Errors
 /// When it can't be had, or is another.
 pub async fn fetched(url: &str, sha256: &str, mirrors: &[Mirror]) -> Result<PathBuf, String> {
-    file(&mirrored(url, mirrors), sha256, None).await
+    fetch::file(&mirrored(url, mirrors), &sha256.to_ascii_lowercase(), None)
+        .await
+        .map_err(|error| error.to_string())
 }
 
-/// Fetches a file from exactly there, with a token if one is needed.
+/// Fetches a file to this machine, through the mirrors; returns it and its SHA-256.
 ///
 /// # Errors
-/// When it can't be had, or is another.
-pub async fn file(
-    url: &str,
-    sha256: &str,
-    token: Option<&Secret<String>>,
-) -> Result<PathBuf, String> {
-    fetch::file(url, &sha256.to_ascii_lowercase(), token)
+/// When it can't be had.
+pub async fn unpinned(url: &str, mirrors: &[Mirror]) -> Result<(PathBuf, String), String> {
+    fetch::unpinned(&mirrored(url, mirrors))
         .await
         .map_err(|error| error.to_string())
 }
@@ -60,9 +66,4 @@ pub async fn text(url: &str) -> Result<String, String> {
 /// Returns the file of that digest if it was fetched before.
 pub async fn cached(sha256: &str) -> Option<PathBuf> {
     fetch::cached(&sha256.to_ascii_lowercase()).await
-}
-
-/// Returns how a server wants whoever asks for `url` to log in, if it does.
-pub async fn challenge(url: &str) -> Option<String> {
-    fetch::challenge(url).await
 }

@@ -3,7 +3,7 @@
 
 mod api;
 mod bundle;
-mod chart;
+pub mod chart;
 mod compare;
 mod error;
 mod kinds;
@@ -21,3 +21,4 @@ mod wait;
 pub use error::{ClusterError, Conflict};
 pub use service::{ClusterService, SERVICE_ACTIONS};
 pub use session::{Access, Cluster, KUBECONFIG, PORT, Sessions};
+pub use steps::{CHART, MANIFEST};

@@ -104,18 +104,19 @@ impl ChartOrder {
 
     /// Gets the chart to where the cluster will find it.
     async fn source(&self, context: &ActionContext<'_>) -> Result<Source, StepError> {
-        if self.sha256.is_empty() {
-            return Ok(Source::Repository);
-        }
+        let mirrors = &context.stack.mirrors;
         let wanted = archive::Wanted {
             chart: &self.chart,
             repo: &self.repo,
             version: &self.version,
             sha256: &self.sha256,
         };
-        let path = archive::fetch(wanted, &context.stack.mirrors)
-            .await
-            .map_err(wrong)?;
+        // Where the way to the repository leads through a mirror, no cluster is to need the repository.
+        if self.sha256.is_empty() && !wanted.is_mirrored(mirrors) {
+            return Ok(Source::Repository);
+        }
+        let (path, sha256) = archive::fetch(wanted, mirrors).await.map_err(wrong)?;
+        let file = self.file_name(&sha256);
         let archive = tokio::fs::read(&path)
             .await
             .map_err(|error| wrong(format!("{}: {error}", path.display())))?;
@@ -141,14 +142,14 @@ impl ChartOrder {
             .await?;
             let upload = Upload {
                 from: path.clone(),
-                to: format!("{}/{}", STATIC.0, self.file_name()),
+                to: format!("{}/{file}", STATIC.0),
                 owner: "root:root".to_owned(),
                 mode: "0644".to_owned(),
-                sha256: self.sha256.clone(),
+                sha256: sha256.clone(),
             };
             writer.upload(&upload).await?;
         }
-        Ok(Source::Static)
+        Ok(Source::Static(file))
     }
 
     /// Leaves word that what is written was released.

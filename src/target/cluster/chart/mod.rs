@@ -4,10 +4,10 @@
 mod apply;
 mod archive;
 mod follow;
-mod oci;
 mod order;
 mod release;
 mod repair;
 
+pub use archive::{ChartArchive, FoundBy, ahead, merged, names};
 pub use order::{ChartOrder, SETTLED};
 pub use release::Releases;

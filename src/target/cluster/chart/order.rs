@@ -57,8 +57,8 @@ pub(super) enum Source {
     Repository,
     /// The archive within the object, in base64.
     Content(String),
-    /// From the servers' static folder.
-    Static,
+    /// The file of this name in the servers' static folder.
+    Static(String),
 }
 
 /// Which fields of a HelmChart the cluster's version of it has.
@@ -158,10 +158,18 @@ impl ChartOrder {
         Ok(fields.map(|fields| Supported(fields.keys().cloned().collect())))
     }
 
-    /// Returns the name of the archive in the servers' static folder: another archive, another name.
-    pub(super) fn file_name(&self) -> String {
-        let digest: String = self.sha256.chars().take(16).collect();
-        format!("{}-{digest}.tgz", self.name)
+    /// Returns the name of an archive in the servers' static folder: another archive, another name. That of one which is not
+    /// pinned tells its version, as nothing else does.
+    pub(super) fn file_name(&self, sha256: &str) -> String {
+        let digest: String = sha256.chars().take(16).collect();
+        format!("{}{digest}.tgz", self.file_prefix())
+    }
+
+    fn file_prefix(&self) -> String {
+        match self.sha256.is_empty() {
+            false => format!("{}-", self.name),
+            true => format!("{}-{}-", self.name, self.version.replace('+', "_")),
+        }
     }
 
     /// Returns the HelmChart. Fields that the cluster's version of it does not have are left out.
@@ -185,7 +193,7 @@ impl ChartOrder {
                 set("version", json!(self.version));
                 set("chartContent", json!(content));
             }
-            Source::Static => set("chart", json!(format!("{}/{}", STATIC.1, self.file_name()))),
+            Source::Static(file) => set("chart", json!(format!("{}/{file}", STATIC.1))),
         }
         set("targetNamespace", json!(self.namespace));
         if self
@@ -233,10 +241,21 @@ impl ChartOrder {
         })
     }
 
-    /// Returns how the live HelmChart has the chart, if that is the archive that is wanted.
+    /// Returns how the live HelmChart has the chart, if that is the archive that is wanted. Where none is pinned, an archive
+    /// that was handed over is as good as the repository.
     fn source_of(&self, live: &Value) -> Source {
         if self.sha256.is_empty() {
-            return Source::Repository;
+            let there = text_at(live, &["spec", "chart"]).unwrap_or_default();
+            let file = there
+                .strip_prefix(STATIC.1)
+                .and_then(|rest| rest.strip_prefix('/'));
+            return match (text_at(live, &["spec", "chartContent"]), file) {
+                (Some(content), _) => Source::Content(content.to_owned()),
+                (None, Some(file)) if file.starts_with(&self.file_prefix()) => {
+                    Source::Static(file.to_owned())
+                }
+                _ => Source::Repository,
+            };
         }
         if let Some(content) = text_at(live, &["spec", "chartContent"])
             && let Ok(archive) = STANDARD.decode(content)
@@ -244,9 +263,10 @@ impl ChartOrder {
         {
             return Source::Content(content.to_owned());
         }
-        let place = format!("{}/{}", STATIC.1, self.file_name());
+        let file = self.file_name(&self.sha256);
+        let place = format!("{}/{file}", STATIC.1);
         if text_at(live, &["spec", "chart"]) == Some(&place) {
-            return Source::Static;
+            return Source::Static(file);
         }
         // Another archive, or none: named by its digest, as the whole of it would say nothing.
         Source::Content(format!("archive with sha256 {}", self.sha256))
@@ -456,7 +476,22 @@ mod tests {
         assert!(matches!(order.source_of(&other), Source::Content(found) if found == told));
         let place = format!("{}/zot-{}.tgz", STATIC.1, &sha256[..16]);
         let fixed = json!({ "spec": { "chart": place } });
-        assert!(matches!(order.source_of(&fixed), Source::Static));
+        assert!(matches!(order.source_of(&fixed), Source::Static(_)));
+    }
+
+    #[test]
+    fn where_none_is_pinned_an_archive_of_the_version_is_as_good_as_the_repository() {
+        let order = order(&[]).unwrap();
+        let source = |chart: &str, content: Option<&str>| {
+            let live =
+                json!({ "spec": { "chart": chart, "version": "1.2.3", "chartContent": content } });
+            order.helm_chart(&order.source_of(&live), &all()).body["spec"].clone()
+        };
+        assert_eq!(source("zot", Some("YQ=="))["chartContent"], "YQ==");
+        assert_eq!(source("zot", None)["repo"], "https://charts.example");
+        let file = |version: &str| format!("{}/zot-{version}-0123456789abcdef.tgz", STATIC.1);
+        assert_eq!(source(&file("1.2.3"), None)["chart"], file("1.2.3"));
+        assert_eq!(source(&file("1.2.2"), None)["chart"], "zot");
     }
 
     #[test]

@@ -29,7 +29,8 @@ pub const SERVICE_ACTIONS: &[&str] = &[
     CHART_REMOVE,
 ];
 
-const MANIFEST: &str = "cluster.manifest";
+/// Name of the action that applies objects.
+pub const MANIFEST: &str = "cluster.manifest";
 const MANIFEST_REMOVE: &str = "cluster.manifest-remove";
 const URL: &str = crate::target::artifact::MANIFEST;
 const URL_REMOVE: &str = "cluster.manifest-url-remove";
@@ -37,7 +38,8 @@ const NAMESPACE: &str = "cluster.namespace";
 const NAMESPACE_REMOVE: &str = "cluster.namespace-remove";
 const WORKLOADS: &str = "cluster.workloads";
 const NODES: &str = "cluster.nodes";
-const CHART: &str = "cluster.chart";
+/// Name of the action that releases a chart.
+pub const CHART: &str = "cluster.chart";
 const CHART_REMOVE: &str = "cluster.chart-remove";
 
 /// What a step is to do.
