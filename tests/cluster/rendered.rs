@@ -92,7 +92,7 @@ impl Judge {
                 Ok(_) => made.push(name.to_owned()),
                 Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {}
                 Err(error) => {
-                    refused.push(format!("{step} CustomResourceDefinition/{name}: {error}"))
+                    refused.push(format!("{step} CustomResourceDefinition/{name}: {error}"));
                 }
             }
         }
