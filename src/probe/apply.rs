@@ -8,7 +8,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::batch::{Ask, Batch};
-use super::fact::{Facts, Fault, HostFacts, Stamp};
+use super::fact::{Facts, Fault, Stamp};
 use super::frame::{self, Frames, Nonce, Section};
 use super::mask::Mask;
 use super::reader::{Program, Reply};
@@ -86,8 +86,8 @@ pub struct Found {
     pub facts: Result<Arc<Facts>, Fault>,
     /// Its stamp.
     pub stamp: Option<Arc<Stamp>>,
-    /// What the host says of itself.
-    pub host: Result<HostFacts, Fault>,
+    /// Whether the answer came to its end.
+    pub whole: Result<(), Fault>,
 }
 
 /// Time between asking a script to end and killing it.
@@ -161,7 +161,7 @@ impl Applications {
     /// Ends the program: one look at what all its jobs are about.
     #[must_use]
     pub fn finish(mut self) -> Application {
-        let verify = Batch::new(self.asks, Some(&self.folder), self.nonce.clone());
+        let verify = Batch::again(self.asks, Some(&self.folder), self.nonce.clone());
         // Where nothing was done there is nothing to look at.
         self.text.push_str("[ \"$__w\" ] || { __e 0; exit 0; }\n");
         self.text.push_str(verify.program().text.expose());
@@ -208,7 +208,7 @@ impl Application {
         let frames = Frames::read(&self.nonce, reply);
         let mut answer = self.verify.read(reply);
         let found = answer.facts.drain(..).zip(answer.stamps.drain(..));
-        let host = answer.host;
+        let whole = answer.host.map(drop);
         self.masks
             .iter()
             .zip(found)
@@ -218,7 +218,7 @@ impl Application {
                 applied.found = (applied.ended == Ended::Well).then(|| Found {
                     facts,
                     stamp,
-                    host: host.clone(),
+                    whole: whole.clone(),
                 });
                 applied
             })

@@ -134,14 +134,26 @@ impl Frames {
     /// # Errors
     /// When the program did not come that far.
     pub fn section(&self, name: &str) -> Result<&Section, Fault> {
-        self.sections.get(name).ok_or_else(|| Fault {
+        self.sections.get(name).ok_or_else(|| self.cut())
+    }
+
+    /// Makes sure that the program came to its end.
+    ///
+    /// # Errors
+    /// When it did not.
+    pub fn ended(&self) -> Result<(), Fault> {
+        self.end.map(drop).ok_or_else(|| self.cut())
+    }
+
+    fn cut(&self) -> Fault {
+        Fault {
             message: if self.stray.is_empty() {
                 "the answer was cut short".to_owned()
             } else {
                 format!("the answer was cut short: {}", self.stray)
             },
             not_yet: false,
-        })
+        }
     }
 }
 

@@ -184,7 +184,7 @@ fn is_answer(applied: &Applied) -> bool {
         Ended::Well => applied
             .found
             .as_ref()
-            .is_some_and(|found| found.host.is_ok() && found.facts.is_ok()),
+            .is_some_and(|found| found.whole.is_ok() && found.facts.is_ok()),
     }
 }
 

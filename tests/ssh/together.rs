@@ -167,5 +167,5 @@ async fn of_a_cut_program_what_came_is_known_and_the_rest_is_not() {
         [Ended::Well, Ended::Status(9), Ended::Cut, Ended::Cut]
     );
     // It ended well, but nobody has looked at it since.
-    assert!(all[0].found.as_ref().unwrap().host.is_err());
+    assert!(all[0].found.as_ref().unwrap().whole.is_err());
 }

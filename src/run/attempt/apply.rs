@@ -115,7 +115,7 @@ impl Attempt {
         let found = applied
             .found
             .ok_or_else(|| failed("the probe after it did not answer".to_owned()))?;
-        if let Err(fault) = found.host {
+        if let Err(fault) = found.whole {
             // Cut off after the script: it is done, and what came of it is found out by looking.
             return Err(lost(name(), fault.message).into());
         }
