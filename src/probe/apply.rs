@@ -37,6 +37,8 @@ pub struct Application {
     nonce: Nonce,
     program: Program,
     verify: Batch,
+    /// The folder of the stack's stamps.
+    folder: String,
     /// What hides the secrets of each job, in order.
     masks: Vec<Mask>,
 }
@@ -67,6 +69,8 @@ pub enum Ended {
 /// What came of a job.
 #[derive(Debug)]
 pub struct Applied {
+    /// Whether the script was begun, as far as the answer goes.
+    pub begun: bool,
     /// How the script ended.
     pub ended: Ended,
     /// The last 4 KiB of what it printed, errors included, in order, secrets masked.
@@ -92,6 +96,9 @@ pub struct Found {
 
 /// Time between asking a script to end and killing it.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// Time for recalling a program.
+const RECALL: Duration = Duration::from_secs(20);
 
 /// How much of a script's output is kept, in bytes.
 const TAIL: usize = 4096;
@@ -173,6 +180,7 @@ impl Applications {
             nonce: self.nonce,
             program,
             verify,
+            folder: self.folder,
             masks: self.masks,
         }
     }
@@ -225,6 +233,30 @@ impl Application {
             .collect()
     }
 
+    /// Returns a program for the same host that has this one leave off the jobs which it has not begun.
+    ///
+    /// # Errors
+    /// When the name of the stack can't stand in a shell, as the program itself could not then.
+    pub fn recall(&self) -> Result<Program, ShellError> {
+        let (folder, mark) = (quote(&self.folder)?, recalled(&self.folder, &self.nonce)?);
+        Ok(Program {
+            text: format!("umask 077\nmkdir -p -- {folder} && : >{mark}\n").into(),
+            deadline: RECALL,
+        })
+    }
+
+    /// Returns the program that takes away what [`Self::recall`] leaves behind.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn tidy(&self) -> Result<Program, ShellError> {
+        let mark = recalled(&self.folder, &self.nonce)?;
+        Ok(Program {
+            text: format!("rm -f -- {mark}\n").into(),
+            deadline: RECALL,
+        })
+    }
+
     /// Returns what tells, while the answer is coming, which job is at work.
     #[must_use]
     pub fn progress(&self) -> Progress {
@@ -251,6 +283,11 @@ impl Progress {
     }
 }
 
+/// Returns the file, as a word of the shell, whose being there keeps a program from beginning further jobs.
+fn recalled(folder: &str, nonce: &Nonce) -> Result<String, ShellError> {
+    quote(&format!("{folder}/.recall-{}", nonce.word()))
+}
+
 /// Reads what the script of one job did.
 fn applied(frames: &Frames, number: usize, mask: &Mask) -> Applied {
     let script = frames
@@ -274,6 +311,7 @@ fn applied(frames: &Frames, number: usize, mask: &Mask) -> Applied {
             _ => Err(section.err.trim().to_owned()),
         });
     Applied {
+        begun: frames.section(&format!("apply{number}")).is_ok(),
         ended,
         output: tail(&output).to_owned(),
         says: says
@@ -335,7 +373,8 @@ impl Part<'_> {
             .unwrap_or(("", &job.ask.stamp));
         let folder = quote(&format!("{}/{folder}", self.folder))?;
         let name = quote(name)?;
-        let _ = writeln!(out, "__o apply{number}");
+        let recalled = recalled(self.folder, self.nonce)?;
+        let _ = writeln!(out, "if [ ! -e {recalled} ]; then\n__o apply{number}");
         if job.by_stamp && job.stamp.is_some() {
             // Whatever comes of this, what was there before is no more.
             let _ = writeln!(out, "[ ! -e {folder}/{name} ] || : >{folder}/{name}");
@@ -400,7 +439,7 @@ impl Part<'_> {
                 let _ = writeln!(out, "rm -f -- {folder}/{name} || __s=$?");
             }
         }
-        let _ = write!(out, "__c stamp{number}\nfi\n");
+        let _ = write!(out, "__c stamp{number}\nfi\nfi\n");
         Ok(())
     }
 }

@@ -115,6 +115,7 @@ pub async fn run(request: RunRequest) -> Result<Summary, Circle> {
         keeper: request.keeper,
         secrets: request.secrets,
         tell: tell.clone(),
+        stop: stop.clone(),
         elsewhere: selection.elsewhere.clone(),
         patience: request.patience,
     }));

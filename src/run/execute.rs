@@ -12,6 +12,7 @@ use super::elsewhere::Awaited;
 use super::metered::Sent;
 use super::rollout::Rule;
 use super::schedule::{Begun, Ended, Execute, Together};
+use super::stop::Stop;
 use super::tell::Tell;
 use super::trial::Trial;
 use super::writer::{Actions, Keeper, StepError, Writers};
@@ -33,6 +34,7 @@ pub(super) struct Shared {
     pub keeper: Arc<dyn Keeper>,
     pub secrets: Arc<Resolver>,
     pub tell: Tell,
+    pub stop: Stop,
     /// Steps that another shard does.
     pub elsewhere: StepSet,
     /// How long to wait for such a step.

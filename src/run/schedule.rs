@@ -31,6 +31,8 @@ pub struct Together<A> {
     pub ended: Vec<(StepId, Ended<A>)>,
     /// The others, each with what is left to do for it.
     pub rest: Vec<(StepId, BoxFuture<'static, Ended<A>>)>,
+    /// Those that were not begun, because the run is ending.
+    pub left: Vec<StepId>,
 }
 
 /// Told of each step of several as its turn comes.
@@ -199,6 +201,12 @@ pub async fn schedule<E: Execute>(
                             }
                             let handle = tasks.spawn(async move { Message::Step(work.await) });
                             owners.insert(handle.id(), Owner::Step(step));
+                        }
+                        for step in together.left {
+                            aboard.remove(&step);
+                            let mut fallen = vec![Fallen { step, state: Final::Skipped, by: None }];
+                            fallen.extend(board.end(step, Final::Skipped));
+                            tell(observer, &fallen);
                         }
                         together.ended.into_iter().map(|(step, ended)| (step, Some(ended))).collect()
                     }

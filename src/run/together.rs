@@ -26,6 +26,8 @@ struct Aboard {
 /// What came of a program.
 struct Came {
     applied: Vec<Applied>,
+    /// It was told to leave off what it had not begun.
+    recalled: bool,
     /// Why it came to no end, if it did not.
     error: Option<AccessError>,
 }
@@ -50,7 +52,12 @@ impl Executor {
         let (aboard, sent) = self.send(ready, begun, &mut done).await;
         match sent {
             Ok(came) => {
+                let complete = came.recalled && came.error.is_none();
                 for (Aboard { trial, values }, applied) in aboard.into_iter().zip(came.applied) {
+                    if complete && !applied.begun {
+                        done.together.left.push(trial.step);
+                        continue;
+                    }
                     let result = match self.script(trial.step, &values) {
                         Some(script) if is_answer(&applied) => {
                             trial.attempt.judge(&script, applied)
@@ -104,6 +111,7 @@ impl Executor {
         let (Some(host), Some(first)) = (host, aboard.first()) else {
             let none = Came {
                 applied: Vec::new(),
+                recalled: false,
                 error: None,
             };
             return (aboard, Ok(none));
@@ -131,10 +139,27 @@ impl Executor {
             }
         };
         let mut reply = Reply::default();
-        let error = writer
-            .follow(application.program(), &mut reply, &heard)
-            .await
-            .err();
+        let (result, recalled) = {
+            let follow = writer.follow(application.program(), &mut reply, &heard);
+            tokio::pin!(follow);
+            tokio::select! {
+                biased;
+                result = &mut follow => (result, false),
+                () = self.shared.stop.ending() => {
+                    let recall = async {
+                        if let Ok(recall) = application.recall() {
+                            // As good as it gets: else it goes on to its end.
+                            let _ = writer.run(&recall).await;
+                        }
+                    };
+                    (tokio::join!(follow, recall).0, true)
+                }
+            }
+        };
+        if recalled && let Ok(tidy) = application.tidy() {
+            let _ = writer.run(&tidy).await;
+        }
+        let error = result.err();
         let (_, times) = following
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
@@ -143,7 +168,12 @@ impl Executor {
             one.trial.began = time.unwrap_or_else(Instant::now);
         }
         let applied = application.read_all(&reply);
-        (aboard, Ok(Came { applied, error }))
+        let came = Came {
+            applied,
+            recalled,
+            error,
+        };
+        (aboard, Ok(came))
     }
 
     fn script<'a>(&'a self, step: StepId, values: &'a Values) -> Option<Script<'a>> {
@@ -209,6 +239,7 @@ impl Done {
             together: Together {
                 ended: Vec::new(),
                 rest: Vec::new(),
+                left: Vec::new(),
             },
             turn: Arc::new(Semaphore::new(1)),
         }

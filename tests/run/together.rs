@@ -111,6 +111,41 @@ fn after_a_lost_answer_each_is_looked_at_and_none_is_done_twice() {
 }
 
 #[test]
+fn what_has_not_begun_when_the_run_is_told_to_stop_is_left_alone() {
+    // The first is at work until the program has been recalled.
+    let first = "[steps.s0]\nuses = \"shell\"\non = \"hosts\"\nwith = { path = \"/ROOT/s0\", run = \": >/ROOT/begun; \
+                 until ls -A /var/lib/foundry/rig/stamps | grep -q recall; do sleep 0.02; done\" }\n";
+    let recipe = (1..4).fold(first.to_owned(), |recipe, n| {
+        recipe + &note(&format!("s{n}"), &format!("s{n}"), &[])
+    });
+    let rig = Rig::new(1, &recipe);
+    let (stop, begun) = (rig.stop.clone(), rig.machines[0].root.join("begun"));
+    let pressing = std::thread::spawn(move || {
+        let began = std::time::Instant::now();
+        while !begun.exists() && began.elapsed().as_secs() < 30 {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        stop.press();
+    });
+    let told = rig.build("stack");
+    pressing.join().unwrap();
+    assert!(told.summary.interrupted);
+    assert_eq!(told.of(Final::Ran), "s0@h0");
+    assert_eq!(told.of(Final::Skipped), "s1@h0 s2@h0 s3@h0");
+    assert!(!rig.machines[0].root.join("s1").exists());
+    let left = rig.machines[0].root.join("state/rig/stamps");
+    for entry in std::fs::read_dir(left).unwrap() {
+        let name = entry.unwrap().file_name();
+        assert!(!name.to_string_lossy().contains("recall"), "{name:?}");
+    }
+    assert!(
+        !told.events.iter().any(
+            |event| matches!(&event.what, What::StepStarted { label } if label == "demo:s2@h0")
+        )
+    );
+}
+
+#[test]
 fn a_step_that_lies_is_found_out_in_company_and_what_needs_it_does_not_run() {
     let lie = "[steps.lie]\nuses = \"lie\"\non = \"hosts\"\nwith = { path = \"/ROOT/never\" }\n";
     let recipe = note("a", "a", &[]) + lie + &note("after", "after", &["lie".to_owned()]);

@@ -566,7 +566,11 @@ impl Execute for Random {
                     ended.push((step, work.await));
                 }
             }
-            Together { ended, rest }
+            Together {
+                ended,
+                rest,
+                left: Vec::new(),
+            }
         })
     }
 

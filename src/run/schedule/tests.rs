@@ -55,6 +55,7 @@ impl Execute for Manual {
             Together {
                 ended: vec![(steps[0], ended)],
                 rest: rest.collect(),
+                left: Vec::new(),
             }
         })
     }
