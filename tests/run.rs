@@ -8,6 +8,8 @@ mod rig;
 mod rollouts;
 #[path = "run/shards.rs"]
 mod shards;
+#[path = "run/together.rs"]
+mod together;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -297,6 +299,7 @@ fn limits_hold_on_real_hosts() {
                 for_each = \"{{ ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'] }}\"\n";
     let mut rig = Rig::new(1, many);
     rig.limits.per_host = 3;
+    rig.limits.together = 1;
     assert_eq!(rig.build("stack").summary.counts.ran, 8);
     assert!((2..=3).contains(&rig.machines[0].most.load(Ordering::SeqCst)));
 

@@ -175,6 +175,7 @@ impl<'a> Reply<'a> {
         self.nonce = nonce.0;
         let mut label = "";
         let mut section: Option<(&str, usize)> = None;
+        let (mut failed, mut tried, mut done) = (false, false, false);
         let mut at = 0;
         for line in text.split_inclusive('\n') {
             let start = at;
@@ -193,11 +194,17 @@ impl<'a> Reply<'a> {
                     Some((opened, from)) if opened == name => &text[from..start],
                     _ => "",
                 };
-                let status = self.section(name, body);
-                if name == "apply" && status != 0 {
-                    self.mark("e 0");
-                    return 0;
+                // No stamp is left for what failed.
+                if !(name.starts_with("stamp") && name != "stamps" && failed) {
+                    failed = self.section(name, body) != 0;
                 }
+                done |= name.starts_with("apply") && !failed;
+                if name.starts_with("apply") {
+                    tried = true;
+                }
+            } else if line.starts_with("[ \"$__w\" ]") && tried && !done {
+                self.mark("e 0");
+                return 0;
             } else if let Some(quoted) = line.strip_prefix("label=") {
                 label = words(quoted).next().unwrap_or_default();
             } else if let Some(rest) = line
@@ -239,7 +246,7 @@ impl<'a> Reply<'a> {
             "unit" => self.units(body),
             "line" => self.lines(body),
             "stamps" => self.stamps(body),
-            "apply" => self.apply(body),
+            name if name.starts_with("apply") => self.apply(body),
             _ => 0,
         };
         self.mark(&format!("c {name} {status}"));

@@ -233,6 +233,7 @@ impl Build<'_> {
             limits: Limits {
                 jobs: self.options.jobs,
                 per_host: self.options.jobs_per_host,
+                ..Limits::default()
             },
             rollouts: self.rollouts,
             patience: self.options.shard.shard_wait,

@@ -1,5 +1,5 @@
-//! One step in one round trip: run its script, leave its stamp, look again. Does not know whether what is found then is
-//! as wanted.
+//! Steps of one host in one round trip: run the script of each and leave its stamp, one after the other, then look at all
+//! of them again. Does not know whether what is found then is as wanted, nor whether one of them needs another.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::batch::{Ask, Batch};
-use super::fact::{Facts, Fault, HostFacts, Stamp};
+use super::fact::{Facts, Fault, Stamp};
 use super::frame::{self, Frames, Nonce, Section};
 use super::mask::Mask;
 use super::reader::{Program, Reply};
@@ -32,12 +32,25 @@ pub struct Job<'a> {
     pub by_stamp: bool,
 }
 
-/// A job as a program.
+/// Jobs as one program.
 pub struct Application {
     nonce: Nonce,
     program: Program,
     verify: Batch,
-    mask: Mask,
+    /// The folder of the stack's stamps.
+    folder: String,
+    /// What hides the secrets of each job, in order.
+    masks: Vec<Mask>,
+}
+
+/// An [`Application`] in the making.
+pub struct Applications {
+    nonce: Nonce,
+    text: Zeroizing<String>,
+    scripts: Duration,
+    folder: String,
+    masks: Vec<Mask>,
+    asks: Vec<Arc<Ask>>,
 }
 
 /// How a script ended.
@@ -56,6 +69,8 @@ pub enum Ended {
 /// What came of a job.
 #[derive(Debug)]
 pub struct Applied {
+    /// Whether the script was begun, as far as the answer goes.
+    pub begun: bool,
     /// How the script ended.
     pub ended: Ended,
     /// The last 4 KiB of what it printed, errors included, in order, secrets masked.
@@ -75,12 +90,15 @@ pub struct Found {
     pub facts: Result<Arc<Facts>, Fault>,
     /// Its stamp.
     pub stamp: Option<Arc<Stamp>>,
-    /// What the host says of itself.
-    pub host: Result<HostFacts, Fault>,
+    /// Whether the answer came to its end.
+    pub whole: Result<(), Fault>,
 }
 
-/// Seconds between asking a script to end and killing it.
-const GRACE: u64 = 5;
+/// Time between asking a script to end and killing it.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Time for recalling a program.
+const RECALL: Duration = Duration::from_secs(20);
 
 /// How much of a script's output is kept, in bytes.
 const TAIL: usize = 4096;
@@ -88,12 +106,28 @@ const TAIL: usize = 4096;
 /// What marks a line of progress.
 const SAY: &str = "::say ";
 
-impl Application {
-    /// Puts a job into words.
+impl Applications {
+    /// Begins a program for a host of `stack`, which has its stamps in a folder of its own there.
+    #[must_use]
+    pub fn new(stack: &str, nonce: Nonce) -> Self {
+        let mut text = Zeroizing::new(String::new());
+        frame::prelude(&mut text, &nonce);
+        text.push_str("__w=\n");
+        Self {
+            nonce,
+            text,
+            scripts: Duration::ZERO,
+            folder: stamps_folder(stack),
+            masks: Vec::new(),
+            asks: Vec::new(),
+        }
+    }
+
+    /// Adds a job after those that are there. One that is refused leaves nothing behind.
     ///
     /// # Errors
     /// When there is no script, or an input can't be handed to one.
-    pub fn new(job: Job<'_>, nonce: Nonce) -> Result<Self, Fault> {
+    pub fn add(&mut self, job: Job<'_>) -> Result<(), Fault> {
         let fault = |message: String| Fault {
             message,
             not_yet: false,
@@ -114,32 +148,53 @@ impl Application {
                 Err(error) => Err(fault(format!("the script's standard input: {error}"))),
             })
             .transpose()?;
-        let mask = Mask::of(job.values);
-        let timeout = job.effect.timeout;
-        let mut text = Zeroizing::new(String::new());
-        frame::prelude(&mut text, &nonce);
-        let rendered = render(
-            &mut text,
+        let part = Part {
+            number: self.asks.len(),
             script,
-            stdin.as_ref().map(|text| text.as_str()),
-            &job,
-            &nonce,
-        );
-        rendered.map_err(|error| fault(error.to_string()))?;
-        let folder = stamps_folder(job.stack);
-        let verify = Batch::new([Arc::new(job.ask)], Some(&folder), nonce.clone());
-        text.push_str(verify.program().text.expose());
-        let deadline = timeout + Duration::from_secs(GRACE) + verify.program().deadline;
-        let program = Program {
-            text: std::mem::take(&mut *text).into(),
-            deadline,
+            stdin: stdin.as_ref().map(|text| text.as_str()),
+            folder: &self.folder,
+            nonce: &self.nonce,
         };
-        Ok(Self {
-            nonce,
+        let mut text = Zeroizing::new(String::new());
+        part.render(&mut text, &job)
+            .map_err(|error| fault(error.to_string()))?;
+        self.text.push_str(&text);
+        self.scripts += job.effect.timeout + GRACE;
+        self.masks.push(Mask::of(job.values));
+        self.asks.push(Arc::new(job.ask));
+        Ok(())
+    }
+
+    /// Ends the program: one look at what all its jobs are about.
+    #[must_use]
+    pub fn finish(mut self) -> Application {
+        let verify = Batch::again(self.asks, Some(&self.folder), self.nonce.clone());
+        // Where nothing was done there is nothing to look at.
+        self.text.push_str("[ \"$__w\" ] || { __e 0; exit 0; }\n");
+        self.text.push_str(verify.program().text.expose());
+        let program = Program {
+            deadline: self.scripts + verify.program().deadline,
+            text: std::mem::take(&mut *self.text).into(),
+        };
+        Application {
+            nonce: self.nonce,
             program,
             verify,
-            mask,
-        })
+            folder: self.folder,
+            masks: self.masks,
+        }
+    }
+}
+
+impl Application {
+    /// Puts one job into words.
+    ///
+    /// # Errors
+    /// When there is no script, or an input can't be handed to one.
+    pub fn new(job: Job<'_>, nonce: Nonce) -> Result<Self, Fault> {
+        let mut all = Applications::new(job.stack, nonce);
+        all.add(job)?;
+        Ok(all.finish())
     }
 
     /// Returns the program.
@@ -148,51 +203,123 @@ impl Application {
         &self.program
     }
 
-    /// Reads the answer.
+    /// Reads the answer of the only job.
     #[must_use]
     pub fn read(&self, reply: &Reply) -> Applied {
+        let mut all = self.read_all(reply);
+        all.swap_remove(0)
+    }
+
+    /// Reads the answer, which may end anywhere: what came of each job, in order.
+    #[must_use]
+    pub fn read_all(&self, reply: &Reply) -> Vec<Applied> {
         let frames = Frames::read(&self.nonce, reply);
-        let script = frames.section("apply").cloned().unwrap_or_default();
-        let ended = ended(&script);
-        let said = String::from_utf8_lossy(&script.out);
-        let said = self.mask.hide(&said);
-        let (says, output): (Vec<&str>, Vec<&str>) =
-            said.lines().partition(|line| line.starts_with(SAY));
-        let mut output = output.join("\n");
-        if matches!(ended, Ended::Cut) && !frames.stray.is_empty() {
-            let _ = write!(output, "\n{}", self.mask.hide(&frames.stray));
+        let mut answer = self.verify.read(reply);
+        let found = answer.facts.drain(..).zip(answer.stamps.drain(..));
+        let whole = answer.host.map(drop);
+        self.masks
+            .iter()
+            .zip(found)
+            .enumerate()
+            .map(|(number, (mask, (facts, stamp)))| {
+                let mut applied = applied(&frames, number, mask);
+                applied.found = (applied.ended == Ended::Well).then(|| Found {
+                    facts,
+                    stamp,
+                    whole: whole.clone(),
+                });
+                applied
+            })
+            .collect()
+    }
+
+    /// Returns a program for the same host that has this one leave off the jobs which it has not begun.
+    ///
+    /// # Errors
+    /// When the name of the stack can't stand in a shell, as the program itself could not then.
+    pub fn recall(&self) -> Result<Program, ShellError> {
+        let (folder, mark) = (quote(&self.folder)?, recalled(&self.folder, &self.nonce)?);
+        Ok(Program {
+            text: format!("umask 077\nmkdir -p -- {folder} && : >{mark}\n").into(),
+            deadline: RECALL,
+        })
+    }
+
+    /// Returns the program that takes away what [`Self::recall`] leaves behind.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn tidy(&self) -> Result<Program, ShellError> {
+        let mark = recalled(&self.folder, &self.nonce)?;
+        Ok(Program {
+            text: format!("rm -f -- {mark}\n").into(),
+            deadline: RECALL,
+        })
+    }
+
+    /// Returns what tells, while the answer is coming, which job is at work.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        Progress {
+            marks: frame::Heard::new(&self.nonce),
         }
-        let stamped = frames
-            .section("stamp")
-            .ok()
-            .map(|section| match section.status {
-                Some(0) => Ok(()),
-                _ => Err(section.err.trim().to_owned()),
-            });
-        let found = (ended == Ended::Well).then(|| {
-            let mut answer = self.verify.read(reply);
-            let cut = || {
-                Err(Fault {
-                    message: "the probe did not answer".to_owned(),
-                    not_yet: false,
-                })
-            };
-            Found {
-                facts: answer.facts.pop().unwrap_or_else(cut),
-                stamp: answer.stamps.pop().flatten(),
-                host: answer.host,
-            }
+    }
+}
+
+/// Follows an answer as it comes.
+pub struct Progress {
+    marks: frame::Heard,
+}
+
+impl Progress {
+    /// Returns the numbers of the jobs whose scripts have begun since the last call; `stdout` is all that has come by now.
+    pub fn begun(&mut self, stdout: &[u8]) -> Vec<usize> {
+        let opened = |words: &str| words.strip_prefix("o apply")?.parse().ok();
+        self.marks
+            .more(stdout)
+            .iter()
+            .filter_map(|words| opened(words))
+            .collect()
+    }
+}
+
+/// Returns the file, as a word of the shell, whose being there keeps a program from beginning further jobs.
+fn recalled(folder: &str, nonce: &Nonce) -> Result<String, ShellError> {
+    quote(&format!("{folder}/.recall-{}", nonce.word()))
+}
+
+/// Reads what the script of one job did.
+fn applied(frames: &Frames, number: usize, mask: &Mask) -> Applied {
+    let script = frames
+        .section(&format!("apply{number}"))
+        .cloned()
+        .unwrap_or_default();
+    let ended = ended(&script);
+    let said = String::from_utf8_lossy(&script.out);
+    let said = mask.hide(&said);
+    let (says, output): (Vec<&str>, Vec<&str>) =
+        said.lines().partition(|line| line.starts_with(SAY));
+    let mut output = output.join("\n");
+    if matches!(ended, Ended::Cut) && !frames.stray.is_empty() {
+        let _ = write!(output, "\n{}", mask.hide(&frames.stray));
+    }
+    let stamped = frames
+        .section(&format!("stamp{number}"))
+        .ok()
+        .map(|section| match section.status {
+            Some(0) => Ok(()),
+            _ => Err(section.err.trim().to_owned()),
         });
-        Applied {
-            ended,
-            output: tail(&output).to_owned(),
-            says: says
-                .iter()
-                .map(|line| line[SAY.len()..].to_owned())
-                .collect(),
-            stamped,
-            found,
-        }
+    Applied {
+        begun: frames.section(&format!("apply{number}")).is_ok(),
+        ended,
+        output: tail(&output).to_owned(),
+        says: says
+            .iter()
+            .map(|line| line[SAY.len()..].to_owned())
+            .collect(),
+        stamped,
+        found: None,
     }
 }
 
@@ -219,71 +346,100 @@ fn tail(text: &str) -> &str {
     }
 }
 
-/// The script runs in a shell of its own under `timeout`, which gives it a process group of its own. Its text and
-/// variables come on file descriptor 9 and what it reads on 0, so that nothing of either stands in a command line or an
-/// environment. Whatever of the group is left when it ends is killed; services that systemd started are not of it.
-fn render(
-    out: &mut String,
-    script: &str,
-    stdin: Option<&str>,
-    job: &Job<'_>,
-    nonce: &Nonce,
-) -> Result<(), ShellError> {
-    let (folder, name) = job
-        .ask
-        .stamp
-        .split_once('/')
-        .unwrap_or(("", &job.ask.stamp));
-    let folder = quote(&format!("{}/{folder}", stamps_folder(job.stack)))?;
-    let name = quote(name)?;
-    out.push_str("__o apply\n");
-    if job.by_stamp && job.stamp.is_some() {
-        // Whatever comes of this, what was there before is no more.
-        let _ = writeln!(out, "[ ! -e {folder}/{name} ] || : >{folder}/{name}");
-    }
-    match stdin {
-        Some(text) => {
-            out.push_str("printf %s ");
-            quote_into(out, text)?;
-            out.push_str(" 2>/dev/null | ");
+/// A script with a standard input of this many bytes at most gets it from a here-document, which `dash` writes without a
+/// process of its own.
+const SMALL: usize = 4096;
+
+/// One job on its way into the program.
+struct Part<'a> {
+    number: usize,
+    script: &'a str,
+    stdin: Option<&'a str>,
+    /// Where the stack's stamps are.
+    folder: &'a str,
+    nonce: &'a Nonce,
+}
+
+impl Part<'_> {
+    /// The script runs in a shell of its own under `timeout`, which gives it a process group of its own. Its text and
+    /// variables come on file descriptor 9 and what it reads on 0, so that nothing of either stands in a command line or
+    /// an environment. Whatever of the group is left when it ends is killed; services that systemd started are not of it.
+    fn render(&self, out: &mut String, job: &Job<'_>) -> Result<(), ShellError> {
+        let number = self.number;
+        let (folder, name) = job
+            .ask
+            .stamp
+            .split_once('/')
+            .unwrap_or(("", &job.ask.stamp));
+        let folder = quote(&format!("{}/{folder}", self.folder))?;
+        let name = quote(name)?;
+        let recalled = recalled(self.folder, self.nonce)?;
+        let _ = writeln!(out, "if [ ! -e {recalled} ]; then\n__o apply{number}");
+        if job.by_stamp && job.stamp.is_some() {
+            // Whatever comes of this, what was there before is no more.
+            let _ = writeln!(out, "[ ! -e {folder}/{name} ] || : >{folder}/{name}");
         }
-        None => out.push_str("</dev/null "),
-    }
-    let seconds = job.effect.timeout.as_secs_f64();
-    let end = format!("__{}__", nonce.word());
-    let _ = write!(
-        out,
-        "timeout -v -k {GRACE} {seconds} sh -c '__s=$(cat <&9); exec 9<&- 2>&1; eval \"$__s\"' 9<<'{end}' &\n\
-         label="
-    );
-    quote_into(out, &job.ask.label)?;
-    out.push('\n');
-    assign_used_into(out, script, job.values)?;
-    let _ = write!(
-        out,
-        "__f() {{\n{script}\n}}\nset -eu\n__f\n{end}\n\
-         __p=$!\n\
-         wait \"$__p\"; __s=$?\n\
-         kill -s KILL -- \"-$__p\" 2>/dev/null\n\
-         __a=$__s\n\
-         __c apply\n\
-         [ \"$__a\" -eq 0 ] || {{ __e 0; exit 0; }}\n\
-         __o stamp\n"
-    );
-    match job.stamp {
-        Some(stamp) => {
-            let text = quote(&stamp.encode())?;
-            let new = format!("{folder}/.{}", nonce.word());
-            let _ = writeln!(
-                out,
-                "( umask 077; [ -d {folder} ] || mkdir -p -- {folder}; printf %s {text} >{new} && \
-                 mv -f -- {new} {folder}/{name} ) || __s=$?"
-            );
+        let word = self.nonce.word();
+        // A here-document always ends with a line break.
+        let here = self
+            .stdin
+            .filter(|text| text.len() <= SMALL && text.ends_with('\n') && !text.contains('\0'));
+        match (self.stdin, here) {
+            (Some(text), None) if !text.is_empty() => {
+                out.push_str("printf %s ");
+                quote_into(out, text)?;
+                out.push_str(" 2>/dev/null | ");
+            }
+            (_, Some(_)) => {}
+            _ => out.push_str("</dev/null "),
         }
-        None => {
-            let _ = writeln!(out, "rm -f -- {folder}/{name} || __s=$?");
+        let grace = GRACE.as_secs();
+        let seconds = job.effect.timeout.as_secs_f64();
+        let _ = write!(
+            out,
+            "timeout -v -k {grace} {seconds} sh -c 'exec 2>&1; . /proc/self/fd/9' 9<<'__{word}__'"
+        );
+        if here.is_some() {
+            let _ = write!(out, " <<'__{word}_0__'");
         }
+        out.push_str(" &\nexec 9<&-\nlabel=");
+        quote_into(out, &job.ask.label)?;
+        out.push('\n');
+        assign_used_into(out, self.script, job.values)?;
+        let _ = write!(
+            out,
+            "__f() {{\n{}\n}}\nset -eu\n__f\n__{word}__\n",
+            self.script
+        );
+        if let Some(text) = here {
+            let _ = writeln!(out, "{text}__{word}_0__");
+        }
+        let _ = write!(
+            out,
+            "__p=$!\n\
+             wait \"$__p\"; __s=$?\n\
+             kill -s KILL -- \"-$__p\" 2>/dev/null\n\
+             __c apply{number}\n\
+             if [ \"$__s\" -eq 0 ]; then\n\
+             __w=1\n\
+             __o stamp{number}\n"
+        );
+        match job.stamp {
+            // Written in place: half a stamp is none, and until the script had ended there was no true one either.
+            Some(stamp) => {
+                let text = quote(&stamp.encode())?;
+                let _ = writeln!(
+                    out,
+                    "umask 077\n\
+                     {{ [ -d {folder} ] || mkdir -p -- {folder}; }} && printf %s {text} >{folder}/{name} || __s=$?\n\
+                     umask 022"
+                );
+            }
+            None => {
+                let _ = writeln!(out, "rm -f -- {folder}/{name} || __s=$?");
+            }
+        }
+        let _ = write!(out, "__c stamp{number}\nfi\nfi\n");
+        Ok(())
     }
-    out.push_str("__c stamp\n");
-    Ok(())
 }

@@ -34,6 +34,8 @@ pub struct Batch {
     wants: Wants,
     asks: Vec<Slot>,
     program: Program,
+    /// Whether the host is asked what it is.
+    of_host: bool,
     /// Stamps that some host answered with.
     stamps: stamp::Known,
 }
@@ -53,7 +55,7 @@ pub struct Answer {
     pub facts: Vec<Result<Arc<Facts>, Fault>>,
     /// Stamp of each step, in the order asked.
     pub stamps: Vec<Option<Arc<Stamp>>>,
-    /// What the host says of itself.
+    /// What the host says of itself; nothing for [`Batch::again`]. An answer that is cut off before its end is a fault.
     pub host: Result<HostFacts, Fault>,
 }
 
@@ -70,6 +72,25 @@ impl Batch {
         asks: impl IntoIterator<Item = Arc<Ask>>,
         stamps: Option<&str>,
         nonce: Nonce,
+    ) -> Self {
+        Self::make(asks, stamps, nonce, true)
+    }
+
+    /// As [`Self::new`], for a host that has just said what it is.
+    #[must_use]
+    pub fn again(
+        asks: impl IntoIterator<Item = Arc<Ask>>,
+        stamps: Option<&str>,
+        nonce: Nonce,
+    ) -> Self {
+        Self::make(asks, stamps, nonce, false)
+    }
+
+    fn make(
+        asks: impl IntoIterator<Item = Arc<Ask>>,
+        stamps: Option<&str>,
+        nonce: Nonce,
+        of_host: bool,
     ) -> Self {
         let mut wants = Wants::default();
         let asks: Vec<Arc<Ask>> = asks.into_iter().collect();
@@ -99,7 +120,7 @@ impl Batch {
             })
             .collect();
         let mut text = Zeroizing::new(String::new());
-        if let Err(error) = render(&mut text, &wants, &asks, &nonce) {
+        if let Err(error) = render(&mut text, &wants, &asks, &nonce, of_host) {
             // Unreachable for what `Wants::add` and `assign_into` let through; said of each step if it ever is.
             let fault = Fault {
                 message: format!("a question {error}"),
@@ -123,6 +144,7 @@ impl Batch {
             wants,
             asks,
             program,
+            of_host,
             stamps: stamp::Known::default(),
         }
     }
@@ -155,7 +177,8 @@ impl Batch {
             stamps: self.asks.iter().map(stamp).collect(),
             host: match &found.stamps {
                 Err(fault) => Err(fault.clone()),
-                Ok(_) => found.host,
+                Ok(_) if self.of_host => found.host,
+                Ok(_) => frames.ended().map(|()| HostFacts::default()),
             },
         }
     }
@@ -191,10 +214,19 @@ impl Slot {
 /// The shell that runs it and the `cat` that reads it are processes too.
 const SHELL: u32 = 2;
 
-fn render(out: &mut String, wants: &Wants, asks: &[Slot], nonce: &Nonce) -> Result<(), ShellError> {
+fn render(
+    out: &mut String,
+    wants: &Wants,
+    asks: &[Slot],
+    nonce: &Nonce,
+    of_host: bool,
+) -> Result<(), ShellError> {
     frame::prelude(out, nonce);
     out.push_str("__n=0\n");
-    let mut processes = SHELL + render_host(out, wants.asks_for_packages());
+    let mut processes = SHELL;
+    if of_host {
+        processes += render_host(out, wants.asks_for_packages());
+    }
     processes += wants.render(out)?;
     let scripts = asks
         .iter()

@@ -83,10 +83,11 @@ impl Known {
         known
     }
 
-    /// Returns what is known of the holes in `inputs`, and nothing of others.
+    /// Returns what is known of the holes in all of `inputs`, and nothing of others.
     #[must_use]
-    pub fn of(&self, inputs: &Inputs) -> Self {
-        let holes = inputs.values().flat_map(Input::holes);
+    pub fn of<'a>(&self, inputs: impl IntoIterator<Item = &'a Inputs>) -> Self {
+        let inputs = inputs.into_iter().flat_map(|inputs| inputs.values());
+        let holes = inputs.flat_map(Input::holes);
         Self {
             values: holes
                 .filter_map(|hole| Some((hole, self.get(hole)?.clone())))

@@ -134,15 +134,68 @@ impl Frames {
     /// # Errors
     /// When the program did not come that far.
     pub fn section(&self, name: &str) -> Result<&Section, Fault> {
-        self.sections.get(name).ok_or_else(|| Fault {
+        self.sections.get(name).ok_or_else(|| self.cut())
+    }
+
+    /// Makes sure that the program came to its end.
+    ///
+    /// # Errors
+    /// When it did not.
+    pub fn ended(&self) -> Result<(), Fault> {
+        self.end.map(drop).ok_or_else(|| self.cut())
+    }
+
+    fn cut(&self) -> Fault {
+        Fault {
             message: if self.stray.is_empty() {
                 "the answer was cut short".to_owned()
             } else {
                 format!("the answer was cut short: {}", self.stray)
             },
             not_yet: false,
-        })
+        }
     }
+}
+
+/// Finds marks in a stream that is still coming.
+pub struct Heard {
+    needle: Vec<u8>,
+    /// All before this has been looked at.
+    from: usize,
+}
+
+impl Heard {
+    /// Starts at the beginning of a stream.
+    pub fn new(nonce: &Nonce) -> Self {
+        Self {
+            needle: needle(nonce),
+            from: 0,
+        }
+    }
+
+    /// Returns the words of the marks that have come since the last call; `stream` is all there is by now.
+    pub fn more(&mut self, stream: &[u8]) -> Vec<String> {
+        let mut found = Vec::new();
+        while let Some(at) = find(stream, &self.needle, self.from) {
+            let head = at + self.needle.len();
+            let Some(length) = stream[head..].iter().position(|byte| *byte == b'\n') else {
+                // The rest of the line is still to come.
+                self.from = at;
+                return found;
+            };
+            found.push(String::from_utf8_lossy(&stream[head..head + length]).into_owned());
+            self.from = head + length;
+        }
+        // A mark may have come in half.
+        self.from = self
+            .from
+            .max(stream.len().saturating_sub(self.needle.len()));
+        found
+    }
+}
+
+fn needle(nonce: &Nonce) -> Vec<u8> {
+    format!("\n{} ", nonce.0).into_bytes()
 }
 
 /// A mark and what follows it up to the next one.
@@ -153,7 +206,7 @@ struct Mark<'a> {
 
 /// Cuts a stream at its marks. What stands before the first one comes as a mark without words.
 fn marks<'a>(nonce: &Nonce, stream: &'a [u8]) -> Vec<Mark<'a>> {
-    let needle = format!("\n{} ", nonce.0).into_bytes();
+    let needle = needle(nonce);
     let mut found = Vec::new();
     let mut words = Vec::new();
     let mut start = 0;
@@ -229,6 +282,24 @@ mod tests {
         assert_eq!(fault.message, "the answer ends inside that of `stat`: bad");
         let fault = frames.section("b").err().unwrap();
         assert_eq!(fault.message, "the answer was cut short: sh: oops");
+    }
+
+    #[test]
+    fn marks_are_heard_once_however_the_stream_is_cut() {
+        let (nonce, reply) = reply("hello\nN o a\nN o b\nx\nN c a 0\n\nN o c\n", "");
+        for step in 1..=reply.stdout.len() {
+            let mut heard = Heard::new(&nonce);
+            let mut all = Vec::new();
+            for end in (0..reply.stdout.len()).step_by(step) {
+                all.extend(heard.more(&reply.stdout[..end]));
+            }
+            all.extend(heard.more(&reply.stdout));
+            assert_eq!(
+                all,
+                ["o a", "o b", "c a 0", "o c"],
+                "{step} bytes at a time"
+            );
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod script;
 mod shell;
 mod stamp;
 
-pub use apply::{Application, Applied, Ended, Found, Job};
+pub use apply::{Application, Applications, Applied, Ended, Found, Job, Progress};
 pub use ask::{Actions, NotAsked, ask};
 pub use batch::{Answer, Ask, Batch};
 pub use fact::{Differences, Fact, Facts, Fault, HostFacts, Place, Question, Seen, Stamp};

@@ -3,6 +3,8 @@
 
 mod apply;
 
+pub(super) use apply::{Script, lost};
+
 use std::sync::Arc;
 
 use super::execute::{Executor, learn_secrets};
@@ -12,7 +14,7 @@ use crate::config::HostId;
 use crate::event::{Reason, Verdict};
 use crate::graph::{Hole, HoleId, Step, StepId, Target};
 use crate::plan::{Decision, Outputs, decide_step};
-use crate::probe::{AccessError, Facts, Fault, Filled, HostFacts, Nonce, Round, Seen, observe};
+use crate::probe::{AccessError, Facts, Fault, Filled, HostFacts, Nonce, Seen};
 use crate::secret::{Resolution, Secret};
 
 /// A step that is as wanted.
@@ -80,8 +82,8 @@ struct Service<'a> {
 }
 
 /// The attempts at one step.
-pub(super) struct Attempt<'a> {
-    executor: &'a Executor,
+pub(super) struct Attempt {
+    executor: Arc<Executor>,
     id: StepId,
     writers: Arc<dyn Writers>,
     /// Why it is run: what the first look that found something to do found.
@@ -92,8 +94,8 @@ pub(super) struct Attempt<'a> {
     first: bool,
 }
 
-impl<'a> Attempt<'a> {
-    pub fn new(executor: &'a Executor, id: StepId, writers: Arc<dyn Writers>) -> Self {
+impl Attempt {
+    pub fn new(executor: Arc<Executor>, id: StepId, writers: Arc<dyn Writers>) -> Self {
         Self {
             executor,
             id,
@@ -109,14 +111,14 @@ impl<'a> Attempt<'a> {
         self.applied
     }
 
-    /// Returns why it was run.
-    pub fn into_reasons(self) -> Vec<Reason> {
-        self.reasons
+    /// Takes why it was run.
+    pub fn take_reasons(&mut self) -> Vec<Reason> {
+        std::mem::take(&mut self.reasons)
     }
 
     /// Tries once.
     pub async fn run(&mut self) -> Result<Outcome, Failure> {
-        let executor = self.executor;
+        let executor = Arc::clone(&self.executor);
         let step = executor.shared.graph.step(self.id);
         let Some(task) = &step.task else {
             return Ok(Outcome {
@@ -159,7 +161,16 @@ impl<'a> Attempt<'a> {
         };
         self.applied = true;
         match (&effect.action, &step.target) {
-            (None, Target::Host(host)) => self.script(task, effect, *host, step, &values).await,
+            (None, Target::Host(host)) => {
+                let script = Script {
+                    step,
+                    task,
+                    effect,
+                    host: *host,
+                    values: &values,
+                };
+                self.script(&script).await
+            }
             (None, _) => Err(failed("a script can only be applied to one host".to_owned()).into()),
             (Some(action), Target::Service(name, _)) => {
                 let service = Service { name, action };
@@ -171,6 +182,21 @@ impl<'a> Attempt<'a> {
                     .await
             }
         }
+    }
+
+    /// Makes ready to apply a script in company, if the plan has found that it is to be applied; `None` if it is to be
+    /// looked at first, alone.
+    pub async fn ready(&mut self) -> Result<Option<Values>, Failure> {
+        let executor = Arc::clone(&self.executor);
+        let values = self.values(executor.shared.graph.step(self.id)).await?;
+        learn_secrets(executor.shared.tell.masker(), &values);
+        let Some(view) = self.planned() else {
+            return Ok(None);
+        };
+        self.first = false;
+        self.applied = true;
+        self.reasons = view.decision.reasons;
+        Ok(Some(values))
     }
 
     /// Returns the step's inputs, all of them known. A secret that was not to be had while planning is asked for now.
@@ -254,19 +280,7 @@ impl<'a> Attempt<'a> {
     /// Looks at this step's target alone, and decides.
     async fn look(&self, step: &Step, values: &Values) -> Result<View, Failure> {
         let shared = &self.executor.shared;
-        let known = self.executor.known().of(&step.inputs);
-        let readers: &dyn Writers = &*self.writers;
-        let actions: &dyn super::writer::Actions = &*shared.actions;
-        let round = Round {
-            graph: &shared.graph,
-            known: &known,
-            readers,
-            actions,
-            nonce: nonce()?,
-            at_once: usize::MAX,
-            tell: &|_| {},
-        };
-        let mut look = observe(&round, [self.id]).await;
+        let (_, mut look) = self.executor.look_at(&[self.id], &*self.writers).await?;
         let Some((_, found)) = look.steps.pop() else {
             return Err(failed("the probe can't be asked yet".to_owned()).into());
         };

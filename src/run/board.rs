@@ -63,6 +63,14 @@ pub struct Board<'w> {
     /// Queued steps that take no place.
     free: Vec<StepId>,
     lanes: Vec<Lane>,
+    /// Queued steps that may travel with others, by the lane that they share. Some may have gone otherwise since.
+    mates: Vec<Vec<StepId>>,
+    /// How many steps may be started together.
+    together: usize,
+    /// Of steps that were started together, how many still run. They take one place between them until the last has ended.
+    parties: Vec<u32>,
+    /// Index of the party that a running step belongs to.
+    party: Vec<u32>,
     running: u32,
     counts: Counts,
     rollouts: Rollouts,
@@ -120,6 +128,10 @@ impl<'w> Board<'w> {
                     ..Lane::default()
                 })
                 .collect(),
+            mates: vec![Vec::new(); work.depths().len()],
+            together: 1,
+            parties: Vec::new(),
+            party: vec![0; work.width()],
             running: 0,
             counts: Counts::default(),
             rollouts,
@@ -130,6 +142,13 @@ impl<'w> Board<'w> {
             }
         }
         board
+    }
+
+    /// Lets up to `most` steps be started together.
+    #[must_use]
+    pub fn together(mut self, most: u32) -> Self {
+        self.together = most.max(1) as usize;
+        self
     }
 
     /// Returns a step that became ready and has not been asked about. The caller answers with [`Self::queue`] or
@@ -208,12 +227,42 @@ impl<'w> Board<'w> {
         &self.rollouts
     }
 
-    /// Moves the most urgent step that has a place in all its lanes to `Running` and returns it; `None` when the run is
-    /// full or nothing can begin.
-    pub fn start(&mut self) -> Option<StepId> {
+    /// Moves the most urgent step that has a place in all its lanes to `Running`, and with it those that may travel with
+    /// it, most urgent first. Returns them; nothing when the run is full or nothing can begin.
+    pub fn start(&mut self) -> Vec<StepId> {
+        let Some(first) = self.start_one() else {
+            return Vec::new();
+        };
+        let mut all = vec![first];
+        if let Some(lane) = self.work.node(first).with
+            && self.together > 1
+        {
+            self.join(lane, &mut all);
+        }
+        all
+    }
+
+    /// Lets those that share `lane` with the steps of `party`, which have just been started, come along.
+    fn join(&mut self, lane: LaneId, party: &mut Vec<StepId>) {
+        let mut mates = std::mem::take(&mut self.mates[lane.0 as usize]);
+        mates.retain(|step| self.state(*step) == State::Queued);
+        mates.sort_unstable_by_key(|step| Reverse(self.urgency(*step)));
+        mates.dedup();
+        for step in mates {
+            if party.len() >= self.together {
+                self.mates[lane.0 as usize].push(step);
+            } else if self.rollouts.confirm(step) {
+                self.party[step.0 as usize] = self.party[party[0].0 as usize];
+                self.set(step, State::Running);
+                party.push(step);
+            }
+        }
+    }
+
+    fn start_one(&mut self) -> Option<StepId> {
         while let Some(step) = self.free.pop() {
             if self.state(step) == State::Queued {
-                self.set(step, State::Running);
+                self.begin(step);
                 return Some(step);
             }
         }
@@ -234,7 +283,7 @@ impl<'w> Board<'w> {
                 if !self.rollouts.confirm(step) {
                     continue;
                 }
-                self.set(step, State::Running);
+                self.begin(step);
                 return Some(step);
             };
             self.lanes[full.0 as usize].parked.push(urgency);
@@ -244,6 +293,13 @@ impl<'w> Board<'w> {
             }
         }
         None
+    }
+
+    /// Starts a step with a party of its own.
+    fn begin(&mut self, step: StepId) {
+        self.party[step.0 as usize] = u32::try_from(self.parties.len()).unwrap_or(u32::MAX);
+        self.parties.push(0);
+        self.set(step, State::Running);
     }
 
     /// Ends a ready or running step, and returns what falls with it.
@@ -341,7 +397,8 @@ impl<'w> Board<'w> {
         self.causes[step.0 as usize]
     }
 
-    /// Returns how many steps are running, without those that only wait.
+    /// Returns how many places are taken: one for each running step, or for all that were started together. Those that
+    /// only wait take none.
     #[must_use]
     pub fn running(&self) -> u32 {
         self.running
@@ -362,7 +419,7 @@ impl<'w> Board<'w> {
             step.0
         );
         let places = u32::from(!self.work.node(step).free);
-        if before == State::Running {
+        if before == State::Running && self.leave(step) {
             self.running -= places;
             for lane in &self.work.node(step).lanes {
                 self.lanes[lane.0 as usize].used -= 1;
@@ -375,9 +432,11 @@ impl<'w> Board<'w> {
             State::Queued => {}
             State::Running => {
                 self.rollouts.began(step);
-                self.running += places;
-                for lane in &self.work.node(step).lanes {
-                    self.lanes[lane.0 as usize].used += 1;
+                if self.enter(step) {
+                    self.running += places;
+                    for lane in &self.work.node(step).lanes {
+                        self.lanes[lane.0 as usize].used += 1;
+                    }
                 }
             }
             State::Ended(state) => {
@@ -387,16 +446,40 @@ impl<'w> Board<'w> {
         }
     }
 
+    /// Returns whether `step` is the first of its party.
+    fn enter(&mut self, step: StepId) -> bool {
+        let running = &mut self.parties[self.party[step.0 as usize] as usize];
+        *running += 1;
+        *running == 1
+    }
+
+    /// Returns whether `step` was the last of its party.
+    fn leave(&mut self, step: StepId) -> bool {
+        let running = &mut self.parties[self.party[step.0 as usize] as usize];
+        *running -= 1;
+        *running == 0
+    }
+
     fn make_candidate(&mut self, step: StepId) {
-        if self.work.node(step).free {
+        let node = self.work.node(step);
+        if node.free {
             self.free.push(step);
             return;
         }
-        self.candidates.push((
+        if let Some(lane) = node.with
+            && self.together > 1
+        {
+            self.mates[lane.0 as usize].push(step);
+        }
+        self.candidates.push(self.urgency(step));
+    }
+
+    fn urgency(&self, step: StepId) -> Urgency {
+        (
             Reverse(self.work.turn(step)),
             self.work.distance(step),
             Reverse(step),
-        ));
+        )
     }
 
     /// Makes the most urgent step parked at `lane` a candidate again, if the lane has a place.

@@ -18,7 +18,7 @@ use crate::catalog::Rollout;
 use crate::event::{
     Counts, PathStep, Planned, RolloutEnded, StepPlanned, Summary, Verdict, Verdicts, What,
 };
-use crate::graph::{Fingerprints, Graph, Selection, StepId, StepSet, Target};
+use crate::graph::{Fingerprints, Graph, Selection, Step, StepId, StepSet, Target};
 use crate::plan::Plan;
 use crate::probe::Observed;
 use crate::secret::Resolver;
@@ -26,10 +26,12 @@ use crate::secret::Resolver;
 /// How much may go on at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Steps in all.
+    /// Steps in all; those that travel in one program count as one.
     pub jobs: u32,
-    /// Steps on one host; below sshd's `MaxSessions`, which is ten unless its admin says otherwise.
+    /// Steps on one host, counted likewise; below sshd's `MaxSessions`, which is ten unless its admin says otherwise.
     pub per_host: u32,
+    /// How many steps of a host that are ready at once travel in one program.
+    pub together: u32,
 }
 
 impl Default for Limits {
@@ -37,6 +39,7 @@ impl Default for Limits {
         Self {
             jobs: 64,
             per_host: 4,
+            together: 32,
         }
     }
 }
@@ -112,20 +115,13 @@ pub async fn run(request: RunRequest) -> Result<Summary, Circle> {
         keeper: request.keeper,
         secrets: request.secrets,
         tell: tell.clone(),
+        stop: stop.clone(),
         elsewhere: selection.elsewhere.clone(),
         patience: request.patience,
     }));
     let mut narrator = Narrator::new(Arc::clone(&executor));
     let rollouts = bind(&graph, &selection, &work, &request.rollouts);
-    let (_, rollouts) = schedule(
-        &work,
-        limits.jobs,
-        rollouts,
-        &executor,
-        &stop,
-        &mut narrator,
-    )
-    .await;
+    let (_, rollouts) = schedule(&work, limits, rollouts, &executor, &stop, &mut narrator).await;
     let rollouts = rollouts
         .counts()
         .map(|(rule, hosts, stopped)| RolloutEnded {
@@ -273,12 +269,17 @@ fn work(graph: &Graph, selection: &Selection, plan: &Plan, limits: Limits) -> Re
             Target::Service(..) | Target::Gather => &[],
             Target::Host(_) | Target::Group(_) => hosts(step),
         };
+        let lanes: Vec<LaneId> = pool
+            .into_iter()
+            .chain(hosts.iter().map(|host| LaneId(pools + host.0)))
+            .collect();
         Some(Node {
             needs: step.needs.clone(),
-            lanes: pool
-                .into_iter()
-                .chain(hosts.iter().map(|host| LaneId(pools + host.0)))
-                .collect(),
+            with: lanes
+                .last()
+                .copied()
+                .filter(|_| travels(step, plan.verdict(id))),
+            lanes,
             weight: u64::from(step.target != Target::Gather),
             free: false,
         })
@@ -288,6 +289,24 @@ fn work(graph: &Graph, selection: &Selection, plan: &Plan, limits: Limits) -> Re
         Target::Group(_) | Target::Service(..) | Target::Gather => 0,
     });
     Ok(Work::new(nodes.collect(), depths)?.in_turns(turns.collect()))
+}
+
+/// Steps that may take longer than this travel alone: others would wait for them. What a task says nothing of gets this.
+const SHORT: Duration = Duration::from_secs(600);
+
+/// Returns whether `step` may travel with others of its host: a script that is to be applied whatever becomes of them, of
+/// which all is known already, that is done soon, and that holds no place in a pool meanwhile.
+fn travels(step: &Step, verdict: Option<Verdict>) -> bool {
+    let effect = step.task.as_ref().and_then(|task| task.apply.as_ref());
+    matches!(step.target, Target::Host(_))
+        && step.pool.is_none()
+        && effect.is_some_and(|effect| {
+            effect.script.is_some() && effect.action.is_none() && effect.timeout <= SHORT
+        })
+        && matches!(
+            verdict,
+            Some(Verdict::Missing | Verdict::Changed | Verdict::Drifted)
+        )
 }
 
 /// Returns the steps of other shards that a step which is not satisfied here needs, however indirectly.

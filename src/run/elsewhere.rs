@@ -7,13 +7,11 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::attempt::nonce;
-use super::execute::{Executor, learn_secrets};
-use super::writer::{Actions, StepError, Writers};
+use super::execute::Executor;
+use super::writer::StepError;
 use crate::event::{Verdict, What};
 use crate::graph::StepId;
-use crate::plan::{Decision, Outputs, decide_step};
-use crate::probe::{Round, observe};
+use crate::plan::{Decision, Outputs};
 
 /// How long until the first look; each further one comes later by half, as long as nothing has become satisfied.
 const FIRST: Duration = Duration::from_secs(1);
@@ -124,7 +122,7 @@ impl Executor {
             if steps.is_empty() {
                 return;
             }
-            pause = if self.look_at(&steps).await {
+            pause = if self.look_once(&steps).await {
                 FIRST
             } else {
                 (pause + pause / 2).min(LONGEST)
@@ -133,31 +131,12 @@ impl Executor {
     }
 
     /// Looks once. Returns whether any was satisfied.
-    async fn look_at(&self, steps: &[StepId]) -> bool {
-        let shared = &self.shared;
-        let Ok(nonce) = nonce() else { return false };
-        let known = self.known().clone();
-        let writers: &dyn Writers = &*shared.writers;
-        let actions: &dyn Actions = &*shared.actions;
-        let round = Round {
-            graph: &shared.graph,
-            known: &known,
-            readers: writers,
-            actions,
-            nonce,
-            at_once: super::AT_ONCE,
-            tell: &|_| {},
+    async fn look_once(&self, steps: &[StepId]) -> bool {
+        let Ok(decided) = self.decide_afresh(steps).await else {
+            return false;
         };
-        let look = observe(&round, steps.iter().copied()).await;
         let mut any = false;
-        for (step, seen) in look.steps {
-            let Some(facts) = &seen.facts else { continue };
-            let node = shared.graph.step(step);
-            let values = known.fill(&node.inputs).values;
-            learn_secrets(shared.tell.masker(), &values);
-            let facts = facts.as_ref().map(|facts| &**facts);
-            let stamp = seen.stamp.as_deref();
-            let decision = decide_step(node, &values, facts, stamp, &shared.fingerprints);
+        for (step, decision) in decided {
             any |= self.awaited.found(step, decision);
         }
         any

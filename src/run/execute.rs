@@ -7,16 +7,17 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 
-use super::attempt::{Attempt, Failure, Outcome};
+use super::attempt::Failure;
 use super::elsewhere::Awaited;
-use super::metered::{Metered, Sent};
-use super::retry::Chances;
+use super::metered::Sent;
 use super::rollout::Rule;
-use super::schedule::{Ended, Execute};
+use super::schedule::{Begun, Ended, Execute, Together};
+use super::stop::Stop;
 use super::tell::Tell;
+use super::trial::Trial;
 use super::writer::{Actions, Keeper, StepError, Writers};
 use crate::catalog::{Value, Values};
-use crate::event::{Final, Reason, Trouble, Verdict, What};
+use crate::event::{Final, Reason, Trouble, Verdict};
 use crate::graph::{Fingerprints, Graph, Hole, Input, StepId, StepSet, Target};
 use crate::plan::{Outputs, Plan};
 use crate::probe::{AccessKind, Known, Observed};
@@ -33,6 +34,7 @@ pub(super) struct Shared {
     pub keeper: Arc<dyn Keeper>,
     pub secrets: Arc<Resolver>,
     pub tell: Tell,
+    pub stop: Stop,
     /// Steps that another shard does.
     pub elsewhere: StepSet,
     /// How long to wait for such a step.
@@ -118,7 +120,7 @@ impl Executor {
     }
 
     /// Remembers that `step` is as wanted, and what it hands on.
-    fn done(&self, step: StepId, ran: bool, outputs: &Outputs) {
+    pub fn done(&self, step: StepId, ran: bool, outputs: &Outputs) {
         learn_secrets(self.shared.tell.masker(), outputs);
         self.known().learn(step, outputs);
         let before = self
@@ -137,52 +139,6 @@ impl Executor {
     /// Returns whether `step` is as wanted by now.
     pub fn is_done(&self, step: StepId) -> bool {
         self.traces()[step.0 as usize].done
-    }
-
-    async fn perform(&self, step: StepId) -> Ended<Account> {
-        let began = Instant::now();
-        let meter = Arc::new(Metered::new(
-            Arc::clone(&self.shared.writers),
-            Arc::clone(&self.sent),
-        ));
-        let task = self.shared.graph.step(step).task.as_ref();
-        let tries = task
-            .and_then(|task| task.apply.as_ref())
-            .map_or(1, |effect| effect.tries);
-        let mut chances = Chances::new(tries);
-        let mut attempt = Attempt::new(self, step, Arc::clone(&meter) as Arc<dyn Writers>);
-        let mut attempts = 1;
-        let (state, trouble) = loop {
-            let failure = match attempt.run().await {
-                Ok(Outcome { outputs }) => {
-                    let ran = attempt.applied();
-                    self.done(step, ran, &outputs);
-                    break (if ran { Final::Ran } else { Final::Satisfied }, None);
-                }
-                Err(failure) => failure,
-            };
-            let Some(delay) = chances.next(&failure.error, failure.not_yet) else {
-                break (state_of(&failure.error), Some(self.trouble(failure)));
-            };
-            attempts += 1;
-            let tell = &self.shared.tell;
-            tell.event(What::StepRetrying {
-                label: self.label(step),
-                attempt: attempts,
-                after_ms: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
-                error: tell.masked(&failure.error.to_string()),
-            });
-            tokio::time::sleep(delay).await;
-        };
-        let account = Account {
-            reasons: attempt.into_reasons(),
-            trouble,
-            blocked_by: None,
-            ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-            attempts,
-            round_trips: meter.round_trips(),
-        };
-        Ended { state, account }
     }
 
     /// Waits for a step that another shard does.
@@ -205,7 +161,7 @@ impl Executor {
         Ended { state, account }
     }
 
-    fn trouble(&self, failure: Failure) -> Trouble {
+    pub fn trouble(&self, failure: Failure) -> Trouble {
         let tell = &self.shared.tell;
         let some = |text: &str| (!text.trim().is_empty()).then(|| tell.masked(text));
         let (output, hint, status) = match &*failure.error {
@@ -313,9 +269,17 @@ impl Execute for Executor {
             if self.shared.elsewhere.contains(step) {
                 self.wait(step).await
             } else {
-                self.perform(step).await
+                Trial::new(&self, step).run().await
             }
         })
+    }
+
+    fn execute_together(
+        self: Arc<Self>,
+        steps: Vec<StepId>,
+        begun: Begun,
+    ) -> BoxFuture<'static, Together<Account>> {
+        Box::pin(async move { self.perform_together(steps, &begun).await })
     }
 
     fn check(
@@ -343,7 +307,7 @@ impl Execute for Executor {
 }
 
 /// Returns the state that an error for good leads to. A host that can't be got at is not a step that failed.
-fn state_of(error: &StepError) -> Final {
+pub(super) fn state_of(error: &StepError) -> Final {
     match error {
         StepError::Access(error) => match error.kind {
             AccessKind::Unreachable

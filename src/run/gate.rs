@@ -4,14 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::attempt::nonce;
 use super::execute::Executor;
 use super::rollout::Rule;
-use super::writer::{Actions, Writers};
 use crate::event::Verdict;
 use crate::graph::{StepId, Target};
-use crate::plan::decide_step;
-use crate::probe::{Round, observe};
 
 /// How often a gate that is not yet open is looked at again.
 const POLL: Duration = Duration::from_secs(2);
@@ -70,39 +66,21 @@ impl Executor {
     /// Looks at `steps` afresh and returns in words which of them are not satisfied, and why.
     async fn unwell(&self, steps: &[StepId]) -> Vec<String> {
         let shared = &self.shared;
-        let known = self.known().clone();
-        let writers: &dyn Writers = &*shared.writers;
-        let actions: &dyn Actions = &*shared.actions;
-        let nonce = match nonce() {
-            Ok(nonce) => nonce,
+        let decided = match self.decide_afresh(steps).await {
+            Ok(decided) => decided,
             Err(error) => return vec![error.to_string()],
         };
-        let round = Round {
-            graph: &shared.graph,
-            known: &known,
-            readers: writers,
-            actions,
-            nonce,
-            at_once: super::AT_ONCE,
-            tell: &|_| {},
-        };
-        let look = observe(&round, steps.iter().copied()).await;
         let mut unwell = Vec::new();
         for step in steps {
-            let node = shared.graph.step(*step);
-            let found = look.steps.iter().find(|(id, _)| id == step);
-            let Some(facts) = found.and_then(|(_, seen)| seen.facts.as_ref()) else {
-                unwell.push(format!("{} can't be asked", node.label));
+            let label = &shared.graph.step(*step).label;
+            let Some(decision) = decided.get(step) else {
+                unwell.push(format!("{label} can't be asked"));
                 continue;
             };
-            let stamp = found.and_then(|(_, seen)| seen.stamp.as_deref());
-            let values = known.fill(&node.inputs).values;
-            let decision =
-                decide_step(node, &values, facts.as_deref(), stamp, &shared.fingerprints);
             if decision.verdict != Verdict::Satisfied {
                 let why = decision.reasons.first().map(ToString::to_string);
                 let why = shared.tell.masked(&why.unwrap_or_default());
-                unwell.push(format!("{}: {why}", node.label));
+                unwell.push(format!("{label}: {why}"));
             }
         }
         unwell

@@ -46,6 +46,11 @@ impl Metered {
         self.round_trips.load(Ordering::Relaxed)
     }
 
+    /// Counts a program that was sent through the meter of another step, on behalf of this one too.
+    pub fn share(&self) {
+        self.round_trips.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn counted<T: ?Sized>(&self, inner: Arc<T>, host: Option<HostId>) -> Counted<T> {
         Counted {
             inner,
@@ -113,6 +118,16 @@ impl Writer for Counted<dyn Writer> {
     fn run<'a>(&'a self, program: &'a Program) -> BoxFuture<'a, Result<Reply, AccessError>> {
         self.count();
         self.inner.run(program)
+    }
+
+    fn follow<'a>(
+        &'a self,
+        program: &'a Program,
+        reply: &'a mut Reply,
+        heard: &'a (dyn Fn(&[u8]) + Send + Sync),
+    ) -> BoxFuture<'a, Result<(), AccessError>> {
+        self.count();
+        self.inner.follow(program, reply, heard)
     }
 
     fn upload<'a>(&'a self, upload: &'a Upload) -> BoxFuture<'a, Result<(), AccessError>> {

@@ -7,6 +7,7 @@ mod elsewhere;
 mod execute;
 mod gate;
 pub mod lock;
+mod look;
 mod metered;
 mod narrate;
 mod retry;
@@ -14,12 +15,14 @@ pub mod rollout;
 mod schedule;
 mod stop;
 mod tell;
+mod together;
+mod trial;
 mod work;
 mod writer;
 
 pub use board::{Advanced, Board, Fallen, State};
 pub use conduct::{Limits, RunRequest, has_work, refuse, run};
-pub use schedule::{Ended, Execute, Observe, schedule};
+pub use schedule::{Begun, Ended, Execute, Observe, Together, schedule};
 pub use stop::Stop;
 pub use tell::{Sink, Tell};
 pub use work::{Circle, LaneId, Node, Work};
@@ -28,6 +31,3 @@ pub use writer::{
     Action, ActionContext, Actions, Keeper, Safekeeping, ServiceWriter, StepError, Tunnel, Upload,
     Writer, Writers,
 };
-
-/// How many hosts are looked at at once, where several are during a run.
-const AT_ONCE: usize = 256;

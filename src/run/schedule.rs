@@ -1,13 +1,15 @@
 //! The one loop that drives a run: start what may start, take one message, repeat. Owns all that is shared; knows of a
 //! step only its id, its lanes and how it ended.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 use super::board::{Advanced, Board, Fallen};
+use super::conduct::Limits;
 use super::rollout::{Move, Rollouts, Rule, RuleId};
 use super::stop::Stop;
 use super::work::Work;
@@ -23,6 +25,19 @@ pub struct Ended<A> {
     pub account: A,
 }
 
+/// What came of steps that were done together.
+pub struct Together<A> {
+    /// Those that reached their final state.
+    pub ended: Vec<(StepId, Ended<A>)>,
+    /// The others, each with what is left to do for it.
+    pub rest: Vec<(StepId, BoxFuture<'static, Ended<A>>)>,
+    /// Those that were not begun, because the run is ending.
+    pub left: Vec<StepId>,
+}
+
+/// Told of each step of several as its turn comes.
+pub type Begun = mpsc::UnboundedSender<StepId>;
+
 /// Does the steps.
 pub trait Execute: Send + Sync + 'static {
     /// What there is to tell of a step besides its final state.
@@ -33,6 +48,13 @@ pub trait Execute: Send + Sync + 'static {
 
     /// Does the step. Dropped in the middle when the run is stopped.
     fn execute(self: Arc<Self>, step: StepId) -> BoxFuture<'static, Ended<Self::Account>>;
+
+    /// Does several steps of one host, none of which needs another. Dropped in the middle when the run is stopped.
+    fn execute_together(
+        self: Arc<Self>,
+        steps: Vec<StepId>,
+        begun: Begun,
+    ) -> BoxFuture<'static, Together<Self::Account>>;
 
     /// Accounts for a step whose code panicked with `message`.
     fn panicked(&self, step: StepId, message: &str) -> Self::Account;
@@ -63,29 +85,34 @@ pub trait Observe<A> {
 /// What a task of the run brings back.
 enum Message<A> {
     Step(Ended<A>),
+    Together(Together<A>),
     Checked(RuleId, Result<(), String>),
 }
 
 /// Whose task it is.
 enum Owner {
     Step(StepId),
+    Together(Vec<StepId>),
     Check(RuleId, AbortHandle),
 }
 
-/// Runs `work`, at most `jobs` steps at once and as `rollouts` let it, until every step has ended. Returns how many ended
-/// how, and how the rollouts stand.
+/// Runs `work`, as `limits` and `rollouts` let it, until every step has ended. Returns how many ended how, and how the
+/// rollouts stand.
 pub async fn schedule<E: Execute>(
     work: &Work,
-    jobs: u32,
+    limits: Limits,
     rollouts: Rollouts,
     executor: &Arc<E>,
     stop: &Stop,
     observer: &mut impl Observe<E::Account>,
 ) -> (Counts, Rollouts) {
-    let mut board = Board::under(work, jobs, rollouts);
+    let mut board = Board::under(work, limits.jobs, rollouts).together(limits.together);
     let mut tasks: JoinSet<Message<E::Account>> = JoinSet::new();
     let mut owners: HashMap<Id, Owner> = HashMap::new();
     let (mut ending, mut now) = (false, false);
+    let (begun, mut begins) = mpsc::unbounded_channel();
+    // Steps under way with others, whose own turn has not come yet.
+    let mut aboard: HashSet<StepId> = HashSet::new();
     loop {
         if stop.is_ending() && !ending {
             ending = true;
@@ -110,11 +137,22 @@ pub async fn schedule<E: Execute>(
         let advanced = board.advance();
         let checks = told(observer, &board, &advanced);
         look(&mut tasks, &mut owners, executor, &board, &checks, ending);
-        while let Some(step) = board.start() {
-            observer.started(step);
-            let work = Arc::clone(executor).execute(step);
-            let handle = tasks.spawn(async move { Message::Step(work.await) });
-            owners.insert(handle.id(), Owner::Step(step));
+        loop {
+            let steps = board.start();
+            let Some(first) = steps.first().copied() else {
+                break;
+            };
+            observer.started(first);
+            if steps.len() == 1 {
+                let work = Arc::clone(executor).execute(first);
+                let handle = tasks.spawn(async move { Message::Step(work.await) });
+                owners.insert(handle.id(), Owner::Step(first));
+                continue;
+            }
+            aboard.extend(&steps[1..]);
+            let work = Arc::clone(executor).execute_together(steps.clone(), begun.clone());
+            let handle = tasks.spawn(async move { Message::Together(work.await) });
+            owners.insert(handle.id(), Owner::Together(steps));
         }
         tokio::select! {
             biased;
@@ -123,6 +161,11 @@ pub async fn schedule<E: Execute>(
                 now = true;
                 observer.stopping(true);
                 tasks.abort_all();
+            }
+            Some(step) = begins.recv() => {
+                if aboard.remove(&step) {
+                    observer.started(step);
+                }
             }
             message = tasks.join_next_with_id() => {
                 let (task, result) = match message {
@@ -139,7 +182,7 @@ pub async fn schedule<E: Execute>(
                     Some(Ok((task, message))) => (task, Ok(message)),
                     Some(Err(error)) => (error.id(), Err(error)),
                 };
-                let (step, ended) = match (owners.remove(&task), result) {
+                let ends = match (owners.remove(&task), result) {
                     (Some(Owner::Check(..)), Ok(Message::Checked(rule, result))) => {
                         board.checked(rule, result);
                         continue;
@@ -149,24 +192,66 @@ pub async fn schedule<E: Execute>(
                         board.checked(rule, Err(why));
                         continue;
                     }
-                    (Some(Owner::Step(step)), Ok(Message::Step(ended))) => (step, Ok(ended)),
-                    (Some(Owner::Step(step)), Err(error)) => (step, Err(error)),
+                    (Some(Owner::Step(step)), Ok(Message::Step(ended))) => vec![(step, Some(ended))],
+                    (Some(Owner::Step(step)), Err(error)) => broken(executor, vec![step], error),
+                    (Some(Owner::Together(_)), Ok(Message::Together(together))) => {
+                        for (step, work) in together.rest {
+                            if aboard.remove(&step) {
+                                observer.started(step);
+                            }
+                            let handle = tasks.spawn(async move { Message::Step(work.await) });
+                            owners.insert(handle.id(), Owner::Step(step));
+                        }
+                        for step in together.left {
+                            aboard.remove(&step);
+                            let mut fallen = vec![Fallen { step, state: Final::Skipped, by: None }];
+                            fallen.extend(board.end(step, Final::Skipped));
+                            tell(observer, &fallen);
+                        }
+                        together.ended.into_iter().map(|(step, ended)| (step, Some(ended))).collect()
+                    }
+                    (Some(Owner::Together(steps)), Err(error)) => broken(executor, steps, error),
                     // A look that was broken off with the run.
                     _ => continue,
                 };
-                let (state, account) = match ended {
-                    Ok(ended) => (ended.state, Some(ended.account)),
-                    Err(error) if error.is_panic() => (Final::Failed, Some(executor.panicked(step, &words(error)))),
-                    Err(_) => (Final::Interrupted, None),
-                };
-                let fallen = board.end(step, state);
-                observer.ended(step, state, account);
-                tell(observer, &fallen);
+                // All of them before anything else starts: what they make ready may travel together again.
+                for (step, ended) in ends {
+                    if aboard.remove(&step) {
+                        observer.started(step);
+                    }
+                    let (state, account) = match ended {
+                        Some(ended) => (ended.state, Some(ended.account)),
+                        None => (Final::Interrupted, None),
+                    };
+                    let fallen = board.end(step, state);
+                    observer.ended(step, state, account);
+                    tell(observer, &fallen);
+                }
             }
         }
     }
     let counts = *board.counts();
     (counts, board.into_rollouts())
+}
+
+/// Accounts for steps whose work panicked, or was stopped in the middle.
+fn broken<E: Execute>(
+    executor: &Arc<E>,
+    steps: Vec<StepId>,
+    error: JoinError,
+) -> Vec<(StepId, Option<Ended<E::Account>>)> {
+    if !error.is_panic() {
+        return steps.into_iter().map(|step| (step, None)).collect();
+    }
+    let words = words(error);
+    let failed = |step| Ended {
+        state: Final::Failed,
+        account: executor.panicked(step, &words),
+    };
+    steps
+        .into_iter()
+        .map(|step| (step, Some(failed(step))))
+        .collect()
 }
 
 /// Has batches looked at, unless the run is ending.

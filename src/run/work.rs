@@ -18,6 +18,8 @@ pub struct Node {
     pub weight: u64,
     /// It only waits for others, and so takes no place among the steps that run at once.
     pub free: bool,
+    /// The lane, its only one, whose steps it may travel with in one program.
+    pub with: Option<LaneId>,
 }
 
 /// All that is to be scheduled; `StepId` indexes it.
@@ -134,6 +136,7 @@ impl Work {
             lanes: Vec::new(),
             weight: 0,
             free: false,
+            with: None,
         };
         self.nodes[step.0 as usize].as_ref().unwrap_or(&NONE)
     }

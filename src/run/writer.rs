@@ -47,6 +47,24 @@ pub trait Writer: Reader {
     /// When the host can't be told at all.
     fn run<'a>(&'a self, program: &'a Program) -> BoxFuture<'a, Result<Reply, AccessError>>;
 
+    /// As [`Self::run`], for whoever wants to know how far it is: the answer goes to `reply`, also what came of it before
+    /// an error, and `heard` is told of all its standard output so far whenever there is more.
+    ///
+    /// # Errors
+    /// When the host can't be told at all, or not to the end.
+    fn follow<'a>(
+        &'a self,
+        program: &'a Program,
+        reply: &'a mut Reply,
+        heard: &'a (dyn Fn(&[u8]) + Send + Sync),
+    ) -> BoxFuture<'a, Result<(), AccessError>> {
+        Box::pin(async move {
+            *reply = self.run(program).await?;
+            heard(&reply.stdout);
+            Ok(())
+        })
+    }
+
     /// Puts a file there: atomic and verified.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ mod login;
 #[path = "../support/sshd.rs"]
 mod sshd;
 mod sudo;
+mod together;
 mod tunnel;
 mod upload;
 

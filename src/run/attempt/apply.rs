@@ -10,58 +10,89 @@ use crate::config::HostId;
 use crate::event::{Reason, Verdict, What};
 use crate::graph::{Step, Target};
 use crate::plan::{Decision, decide_step, stamp};
-use crate::probe::{AccessError, AccessKind, Application, Ended, Filled, Job, Seen, ask, fold};
+use crate::probe::{
+    AccessError, AccessKind, Application, Applied, Ended, Filled, Job, Seen, Stamp, ask, fold,
+};
 use crate::run::writer::{Action, ActionContext, Actions, StepError};
 
 /// What the script does that only leaves a stamp, after an action did the work.
 const NOTHING: &str = ":";
 
-impl Attempt<'_> {
+/// A script on its way to one host.
+pub(in crate::run) struct Script<'a> {
+    pub step: &'a Step,
+    pub task: &'a Task,
+    pub effect: &'a Effect,
+    pub host: HostId,
+    pub values: &'a Values,
+}
+
+impl Attempt {
     /// Applies a script and looks again, in one round trip.
-    pub(super) async fn script(
-        &self,
-        task: &Task,
-        effect: &Effect,
-        host: HostId,
-        step: &Step,
-        values: &Values,
-    ) -> Result<Outcome, Failure> {
+    pub(super) async fn script(&self, script: &Script<'_>) -> Result<Outcome, Failure> {
+        let left = self.stamp(script);
+        let application = Application::new(self.job(script, &left)?, nonce()?)?;
+        let writer = self.writers.writer(script.host).await?;
+        let reply = writer.run(application.program()).await?;
+        self.judge(script, application.read(&reply))
+    }
+
+    /// Returns the stamp to leave.
+    pub(in crate::run) fn stamp(&self, script: &Script<'_>) -> Stamp {
+        let fingerprints = &self.executor.shared.fingerprints;
+        stamp(
+            script.task,
+            &script.step.target,
+            script.values,
+            fingerprints,
+        )
+    }
+
+    /// Returns what is to be done to the host.
+    pub(in crate::run) fn job<'j>(
+        &'j self,
+        script: &Script<'j>,
+        stamp: &'j Stamp,
+    ) -> Result<Job<'j>, Failure> {
         let shared = &self.executor.shared;
-        let stack = &shared.graph.stack;
         let actions: &dyn Actions = &*shared.actions;
         let filled = Filled {
-            values: values.clone(),
+            values: script.values.clone(),
             ..Filled::default()
         };
-        let asked = ask(step, &filled, actions)
+        let asked = ask(script.step, &filled, actions)
             .map_err(|_| failed("the probe can't be put into words".to_owned()))?;
-        let left = stamp(task, &step.target, values, &shared.fingerprints);
-        let job = Job {
-            effect,
-            values,
+        Ok(Job {
+            effect: script.effect,
+            values: script.values,
             ask: asked,
-            stack: &stack.name,
-            stamp: Some(&left),
-            by_stamp: task.stamp,
-        };
-        let application = Application::new(job, nonce()?)?;
-        let writer = self.writers.writer(host).await?;
-        let reply = writer.run(application.program()).await?;
-        let applied = application.read(&reply);
+            stack: &shared.graph.stack.name,
+            stamp: Some(stamp),
+            by_stamp: script.task.stamp,
+        })
+    }
+
+    /// Judges what came of a script.
+    pub(in crate::run) fn judge(
+        &self,
+        script: &Script<'_>,
+        applied: Applied,
+    ) -> Result<Outcome, Failure> {
+        let shared = &self.executor.shared;
+        let Script {
+            step,
+            task,
+            effect,
+            host,
+            values,
+        } = *script;
+        let name = || Arc::clone(&shared.graph.stack.host(host).name);
         for line in &applied.says {
             self.say(step, line);
         }
         match applied.ended {
             Ended::Well => {}
-            Ended::Status(status) => {
-                return Err(StepError::Failed {
-                    message: format!("its script ended with status {status}"),
-                    output: applied.output,
-                    hint: None,
-                    status: Some(status),
-                }
-                .into());
-            }
+            Ended::Status(status) => return Err(by_status(status, applied.output)),
             Ended::TookTooLong => {
                 return Err(Failure {
                     output: applied.output,
@@ -70,8 +101,9 @@ impl Attempt<'_> {
             }
             // The host went down, or the shell was killed: what it did is found out by looking.
             Ended::Cut => {
-                let name = Arc::clone(&stack.host(host).name);
-                return Err(lost(name, "the answer ends before the script did".to_owned()).into());
+                return Err(
+                    lost(name(), "the answer ends before the script did".to_owned()).into(),
+                );
             }
         }
         if let Some(Err(words)) = &applied.stamped {
@@ -83,16 +115,16 @@ impl Attempt<'_> {
         let found = applied
             .found
             .ok_or_else(|| failed("the probe after it did not answer".to_owned()))?;
-        let name = Arc::clone(&stack.host(host).name);
-        if let Err(fault) = found.host {
+        if let Err(fault) = found.whole {
             // Cut off after the script: it is done, and what came of it is found out by looking.
-            return Err(lost(name, fault.message).into());
+            return Err(lost(name(), fault.message).into());
         }
         let seen = [Seen {
             host,
-            name,
+            name: name(),
             answer: found.facts,
         }];
+        let actions: &dyn Actions = &*shared.actions;
         let probe = match task.probe.action.as_deref() {
             None => None,
             Some(name) => Some(actions.find(name).ok_or_else(|| no_action(name))?),
@@ -132,7 +164,14 @@ impl Attempt<'_> {
                 action: None,
                 ..effect.clone()
             };
-            return self.script(task, &nothing, *host, step, values).await;
+            let script = Script {
+                step,
+                task,
+                effect: &nothing,
+                host: *host,
+                values,
+            };
+            return self.script(&script).await;
         }
         let after = self.look(step, values).await?;
         verdict(after.decision, String::new())
@@ -194,6 +233,17 @@ impl Attempt<'_> {
     }
 }
 
+/// Returns the failure of a script that ended with `status`.
+fn by_status(status: i32, output: String) -> Failure {
+    StepError::Failed {
+        message: format!("its script ended with status {status}"),
+        output,
+        hint: None,
+        status: Some(status),
+    }
+    .into()
+}
+
 /// Judges what was found after an apply.
 fn verdict(decision: Decision, output: String) -> Result<Outcome, Failure> {
     if decision.verdict == Verdict::Satisfied {
@@ -222,7 +272,7 @@ async fn in_time<T>(
         .unwrap_or(Err(StepError::Deadline(limit)))
 }
 
-fn lost(host: Arc<str>, message: String) -> AccessError {
+pub(in crate::run) fn lost(host: Arc<str>, message: String) -> AccessError {
     AccessError {
         host,
         kind: AccessKind::Lost,

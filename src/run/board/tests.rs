@@ -13,6 +13,8 @@ struct Case {
     nodes: Vec<Option<Node>>,
     depths: Vec<u32>,
     jobs: u32,
+    /// How many steps may be started together.
+    together: u32,
     /// How each step ends if it gets as far.
     outcomes: Vec<Final>,
     /// Whether a step needs no doing.
@@ -39,22 +41,23 @@ fn case() -> impl Strategy<Value = Case> {
             prop::collection::btree_set(0..u32::try_from(lanes).unwrap(), 0..3),
             0_u64..5,
             prop::bool::weighted(0.9),
+            prop::bool::weighted(0.7),
         );
         (
             prop::collection::vec(node, steps),
             prop::collection::vec(1_u32..4, lanes),
-            1_u32..8,
+            (1_u32..8, 1_u32..7),
             prop::collection::vec(outcome(), steps),
             prop::collection::vec(prop::bool::weighted(0.2), steps),
             prop::collection::vec(any::<usize>(), steps),
             prop::option::weighted(0.3, 0..steps),
         )
             .prop_map(
-                |(raw, depths, jobs, outcomes, settled, choices, stop_after)| {
+                |(raw, depths, (jobs, together), outcomes, settled, choices, stop_after)| {
                     let nodes = raw
                         .into_iter()
                         .enumerate()
-                        .map(|(at, (needs, lanes, weight, part))| {
+                        .map(|(at, (needs, lanes, weight, part, social))| {
                             let mut needs: Vec<StepId> = if at == 0 {
                                 Vec::new()
                             } else {
@@ -65,12 +68,17 @@ fn case() -> impl Strategy<Value = Case> {
                             };
                             needs.sort_unstable();
                             needs.dedup();
-                            let lanes = lanes.into_iter().map(LaneId).collect();
+                            let lanes: Vec<LaneId> = lanes.into_iter().map(LaneId).collect();
+                            let with = match lanes.as_slice() {
+                                [only] if social => Some(*only),
+                                _ => None,
+                            };
                             part.then_some(Node {
                                 needs,
                                 lanes,
                                 weight,
                                 free: false,
+                                with,
                             })
                         })
                         .collect();
@@ -78,6 +86,7 @@ fn case() -> impl Strategy<Value = Case> {
                         nodes,
                         depths,
                         jobs,
+                        together,
                         outcomes,
                         settled,
                         choices,
@@ -94,6 +103,8 @@ struct History {
     started: Vec<StepId>,
     ended: BTreeMap<StepId, (Final, Option<StepId>)>,
     most: u32,
+    /// Steps that were started together.
+    parties: Vec<Vec<StepId>>,
 }
 
 impl History {
@@ -112,7 +123,7 @@ impl History {
 /// Plays `case` to its end and checks what must hold at every moment.
 fn play(case: &Case) -> History {
     let work = Work::new(case.nodes.clone(), case.depths.clone()).unwrap();
-    let mut board = Board::new(&work, case.jobs);
+    let mut board = Board::new(&work, case.jobs).together(case.together);
     let mut history = History::default();
     let mut running: Vec<StepId> = Vec::new();
     for turn in 0.. {
@@ -129,23 +140,42 @@ fn play(case: &Case) -> History {
                 board.queue(step);
             }
         }
-        while let Some(step) = board.start() {
-            for need in &work.node(step).needs {
+        loop {
+            let party = board.start();
+            if party.is_empty() {
+                break;
+            }
+            assert!(party.len() <= case.together as usize);
+            for step in &party {
+                for need in &work.node(*step).needs {
+                    assert!(
+                        history.ended[need].0.is_done(),
+                        "{step:?} started before {need:?} was done"
+                    );
+                }
                 assert!(
-                    history.ended[need].0.is_done(),
-                    "{step:?} started before {need:?} was done"
+                    party.len() == 1
+                        || work.node(*step).with.is_some()
+                            && work.node(*step).with == work.node(party[0]).with,
+                    "{step:?} travels with what it may not: {party:?}"
                 );
             }
-            history.started.push(step);
-            running.push(step);
+            history.started.extend(&party);
+            running.extend(&party);
+            history.parties.push(party);
         }
-        assert_eq!(board.running() as usize, running.len());
-        assert!(board.running() <= case.jobs);
         history.most = history.most.max(board.running());
+        let under_way: Vec<&Vec<StepId>> = history
+            .parties
+            .iter()
+            .filter(|party| party.iter().any(|step| running.contains(step)))
+            .collect();
+        assert_eq!(board.running() as usize, under_way.len());
+        assert!(board.running() <= case.jobs);
         let used = |lane: LaneId| {
-            running
+            under_way
                 .iter()
-                .filter(|step| work.node(**step).lanes.contains(&lane))
+                .filter(|party| work.node(party[0]).lanes.contains(&lane))
                 .count()
         };
         for (lane, depth) in (0..).map(LaneId).zip(&case.depths) {
@@ -218,6 +248,19 @@ proptest! {
     }
 
     #[test]
+    fn in_company_every_step_ends_as_it_would_have_alone(mut case in case()) {
+        case.stop_after = None;
+        let together = play(&case);
+        case.together = 1;
+        let alone = play(&case);
+        let states = |history: &History| -> Vec<(StepId, Final)> {
+            history.ended.iter().map(|(step, (state, _))| (*step, *state)).collect()
+        };
+        prop_assert_eq!(states(&together), states(&alone));
+        prop_assert!(alone.parties.iter().all(|party| party.len() == 1));
+    }
+
+    #[test]
     fn nothing_starts_after_an_interruption(mut case in case(), after in 0_usize..20) {
         case.stop_after = None;
         let whole = play(&case);
@@ -256,9 +299,9 @@ fn the_longest_path_to_the_end_goes_first() {
     while let Some(step) = board.next_ready() {
         board.queue(step);
     }
-    assert_eq!(board.start(), Some(StepId(3)));
-    assert_eq!(board.start(), Some(StepId(0)));
-    assert_eq!(board.start(), None);
+    assert_eq!(board.start(), [StepId(3)]);
+    assert_eq!(board.start(), [StepId(0)]);
+    assert_eq!(board.start(), []);
 }
 
 #[test]
@@ -278,9 +321,32 @@ fn a_pool_of_one_lets_them_through_one_by_one() {
     }
     for expected in 0..3 {
         let step = board.start();
-        assert_eq!(step, Some(StepId(expected)));
-        assert_eq!(board.start(), None);
+        assert_eq!(step, [StepId(expected)]);
+        assert_eq!(board.start(), []);
         board.end(StepId(expected), Final::Ran);
     }
     assert_eq!(board.counts().ran, 3);
+}
+
+#[test]
+fn those_started_together_take_one_place_until_the_last_has_ended() {
+    let node = |with| Node {
+        lanes: vec![LaneId(0)],
+        weight: 1,
+        with,
+        ..Node::default()
+    };
+    let mates = vec![Some(node(Some(LaneId(0)))); 3];
+    let nodes = mates.into_iter().chain([Some(node(None))]).collect();
+    let work = Work::new(nodes, vec![1]).unwrap();
+    let mut board = Board::new(&work, 9).together(9);
+    while let Some(step) = board.next_ready() {
+        board.queue(step);
+    }
+    assert_eq!(board.start(), [StepId(0), StepId(1), StepId(2)]);
+    for step in 0..3 {
+        assert_eq!((board.start(), board.running()), (vec![], 1));
+        board.end(StepId(step), Final::Ran);
+    }
+    assert_eq!(board.start(), [StepId(3)]);
 }

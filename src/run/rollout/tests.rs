@@ -11,9 +11,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::catalog::{Canary, Rollout, Share};
 use crate::run::board::{Board, Fallen, State};
-use crate::run::schedule::{Ended, Execute, Observe, schedule};
+use crate::run::conduct::Limits;
+use crate::run::schedule::{Begun, Ended, Execute, Observe, Together, schedule};
 use crate::run::stop::Stop;
-use crate::run::work::{Node, Work};
+use crate::run::work::{LaneId, Node, Work};
 
 /// A fleet, what is to be done on it, and how it goes.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ struct Case {
     /// Rule and host of each step, if it is bound.
     on: Vec<Option<(RuleId, HostId)>>,
     jobs: u32,
+    /// How many steps of a host may be started together.
+    together: u32,
     outcomes: Vec<Final>,
     settled: Vec<Option<Final>>,
     choices: Vec<usize>,
@@ -108,7 +111,7 @@ fn case() -> impl Strategy<Value = Case> {
         (
             Just(rules),
             prop::collection::vec(node, steps),
-            1_u32..8,
+            (1_u32..8, 1_u32..6),
             prop::collection::vec(outcome(), steps),
             prop::collection::vec(
                 prop::option::weighted(
@@ -122,7 +125,7 @@ fn case() -> impl Strategy<Value = Case> {
             prop::option::weighted(0.2, 0..steps),
         )
             .prop_map(
-                |(specs, raw, jobs, outcomes, settled, choices, checks, stop_after)| {
+                |(specs, raw, (jobs, together), outcomes, settled, choices, checks, stop_after)| {
                     let rules: Vec<Rule> = ["app", "web"]
                         .into_iter()
                         .zip(&specs)
@@ -136,13 +139,16 @@ fn case() -> impl Strategy<Value = Case> {
                             .filter(|_| at > 0)
                             .map(|index| StepId(u32::try_from(index.index(at)).unwrap()))
                             .collect();
+                        let rule = rule.index(rules.len());
+                        let hosts = u32::try_from(rules[rule].hosts()).unwrap();
+                        let lane = LaneId(host % hosts);
                         nodes.push(Node {
                             needs: needs.into_iter().collect(),
                             weight: 1,
+                            lanes: vec![lane],
+                            with: bound.then_some(lane),
                             ..Node::default()
                         });
-                        let rule = rule.index(rules.len());
-                        let hosts = u32::try_from(rules[rule].hosts()).unwrap();
                         on.push(
                             bound.then(|| {
                                 (RuleId(u32::try_from(rule).unwrap()), HostId(host % hosts))
@@ -154,6 +160,7 @@ fn case() -> impl Strategy<Value = Case> {
                         nodes,
                         on,
                         jobs,
+                        together,
                         outcomes,
                         settled,
                         choices,
@@ -206,7 +213,16 @@ impl Case {
     }
 
     fn work(&self) -> Work {
-        Work::new(self.nodes.iter().cloned().map(Some).collect(), Vec::new()).unwrap()
+        let depths = vec![4; NAMES.len()];
+        Work::new(self.nodes.iter().cloned().map(Some).collect(), depths).unwrap()
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            jobs: self.jobs,
+            per_host: 4,
+            together: self.together,
+        }
     }
 
     fn rollouts(&self, work: &Work) -> Rollouts {
@@ -310,7 +326,7 @@ fn may_begin(case: &Case, notes: &Notes, step: StepId) {
 /// Plays `case` on the board to its end.
 fn play(case: &Case) -> (Notes, Vec<(Arc<str>, HostCounts, bool)>) {
     let work = case.work();
-    let mut board = Board::under(&work, case.jobs, case.rollouts(&work));
+    let mut board = Board::under(&work, case.jobs, case.rollouts(&work)).together(case.together);
     let mut notes = Notes::default();
     let mut running: Vec<StepId> = Vec::new();
     let mut checks = case.checks.iter().cycle();
@@ -343,10 +359,16 @@ fn play(case: &Case) -> (Notes, Vec<(Arc<str>, HostCounts, bool)>) {
                 _ => {}
             }
         }
-        while let Some(step) = board.start() {
-            may_begin(case, &notes, step);
-            assert!(notes.began.insert(step));
-            running.push(step);
+        loop {
+            let party = board.start();
+            if party.is_empty() {
+                break;
+            }
+            for step in party {
+                may_begin(case, &notes, step);
+                assert!(notes.began.insert(step));
+                running.push(step);
+            }
         }
         let choice = case.choices[turn % case.choices.len()];
         if let Some((rule, batch)) =
@@ -497,7 +519,7 @@ proptest! {
         let executor = Arc::new(Random(case.clone()));
         let mut seen = Onlooker { case: &case, notes: &onlooker };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let (counts, rollouts) = runtime.block_on(schedule(&work, case.jobs, rollouts, &executor, &Stop::new(), &mut seen));
+        let (counts, rollouts) = runtime.block_on(schedule(&work, case.limits(), rollouts, &executor, &Stop::new(), &mut seen));
         let notes = onlooker.into_inner().unwrap();
         prop_assert_eq!(counts.ended() as usize, case.nodes.len());
         for (at, (_, counts, _)) in (0..).zip(rollouts.counts()) {
@@ -525,6 +547,29 @@ impl Execute for Random {
             Ended {
                 state: self.0.outcomes[step.0 as usize],
                 account: (),
+            }
+        })
+    }
+
+    fn execute_together(
+        self: Arc<Self>,
+        steps: Vec<StepId>,
+        _: Begun,
+    ) -> BoxFuture<'static, Together<()>> {
+        Box::pin(async move {
+            let (mut ended, mut rest) = (Vec::new(), Vec::new());
+            for step in steps {
+                let work = Arc::clone(&self).execute(step);
+                if self.0.choices[step.0 as usize].is_multiple_of(3) {
+                    rest.push((step, work));
+                } else {
+                    ended.push((step, work.await));
+                }
+            }
+            Together {
+                ended,
+                rest,
+                left: Vec::new(),
             }
         })
     }
@@ -557,7 +602,10 @@ struct Onlooker<'a> {
 impl Observe<()> for Onlooker<'_> {
     fn started(&mut self, step: StepId) {
         let mut notes = self.notes.lock().unwrap();
-        may_begin(self.case, &notes, step);
+        // Steps in company were let through all at once, and are told of as their turns come.
+        if self.case.together == 1 {
+            may_begin(self.case, &notes, step);
+        }
         notes.began.insert(step);
     }
 

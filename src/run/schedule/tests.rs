@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use super::*;
-use crate::run::work::Node;
+use crate::run::work::{LaneId, Node};
 
 /// Hands each started step's end to the test.
 struct Manual {
@@ -40,10 +40,36 @@ impl Execute for Manual {
         Box::pin(async { Ok(()) })
     }
 
+    /// The first ends as the others do, by the test's word; the rest is left over.
+    fn execute_together(
+        self: Arc<Self>,
+        steps: Vec<StepId>,
+        begun: Begun,
+    ) -> BoxFuture<'static, Together<String>> {
+        Box::pin(async move {
+            begun.send(steps[1]).unwrap();
+            let ended = Arc::clone(&self).execute(steps[0]).await;
+            let rest = steps[1..]
+                .iter()
+                .map(|step| (*step, Arc::clone(&self).execute(*step)));
+            Together {
+                ended: vec![(steps[0], ended)],
+                rest: rest.collect(),
+                left: Vec::new(),
+            }
+        })
+    }
+
     fn panicked(&self, step: StepId, message: &str) -> String {
         format!("{}: {message}", step.0)
     }
 }
+
+const LIMITS: Limits = Limits {
+    jobs: 8,
+    per_host: 8,
+    together: 8,
+};
 
 #[derive(Default)]
 struct Seen {
@@ -82,17 +108,33 @@ fn run<F>(
 where
     F: Future<Output = ()>,
 {
+    run_in_company(needs, settled, false, script)
+}
+
+/// As [`run`], with all steps on one host and ready to travel together.
+fn run_in_company<F>(
+    needs: &[&[u32]],
+    settled: &[u32],
+    company: bool,
+    script: impl FnOnce(Started, Stop) -> F,
+) -> (Counts, Seen)
+where
+    F: Future<Output = ()>,
+{
+    let host = LaneId(0);
     let nodes = needs
         .iter()
         .map(|needs| {
             Some(Node {
                 needs: needs.iter().copied().map(StepId).collect(),
                 weight: 1,
+                lanes: if company { vec![host] } else { Vec::new() },
+                with: company.then_some(host),
                 ..Node::default()
             })
         })
         .collect();
-    let work = Work::new(nodes, Vec::new()).unwrap();
+    let work = Work::new(nodes, vec![8]).unwrap();
     let (started, receiver) = mpsc::unbounded_channel();
     let executor = Arc::new(Manual {
         settled: settled.iter().copied().map(StepId).collect(),
@@ -112,7 +154,14 @@ where
         .unwrap();
     let ((counts, _), ()) = runtime.block_on(async {
         tokio::join!(
-            schedule(&work, 8, Rollouts::default(), &executor, &stop, &mut seen),
+            schedule(
+                &work,
+                LIMITS,
+                Rollouts::default(),
+                &executor,
+                &stop,
+                &mut seen
+            ),
             script
         )
     });
@@ -220,6 +269,41 @@ fn a_panic_is_that_steps_failure_alone() {
             .contains("the test let go of the step"),
         "{account:?}"
     );
+}
+
+#[test]
+fn what_steps_in_company_leave_over_goes_on_and_each_is_told_of_before_its_end() {
+    let needs: &[&[u32]] = &[&[], &[], &[], &[0, 1]];
+    let (counts, seen) = run_in_company(needs, &[], true, |mut started, _| async move {
+        started.end(0, Final::Ran).await;
+        started.end(2, Final::Failed).await;
+        started.end(1, Final::Ran).await;
+        started.end(3, Final::Ran).await;
+    });
+    assert_eq!((counts.ran, counts.failed), (3, 1));
+    assert_eq!(seen.started, [0, 1, 2, 3].map(StepId));
+}
+
+#[test]
+fn a_panic_in_company_is_the_failure_of_all_of_it() {
+    let needs: &[&[u32]] = &[&[], &[], &[0, 1]];
+    let (counts, seen) = run_in_company(needs, &[], true, |mut started, _| async move {
+        started.drop_it(0).await;
+    });
+    assert_eq!((counts.failed, counts.blocked), (2, 1));
+    assert_eq!(seen.started, [0, 1].map(StepId));
+}
+
+#[test]
+fn steps_in_company_are_stopped_together() {
+    let (counts, seen) = run_in_company(&[&[], &[]], &[], true, |mut started, stop| async move {
+        started.until(0).await;
+        stop.press();
+        stop.press();
+        std::mem::forget(started);
+    });
+    assert_eq!(counts.interrupted, 2);
+    assert_eq!(seen.ended[&StepId(1)], (Final::Interrupted, None));
 }
 
 #[test]

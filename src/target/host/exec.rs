@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::error::{Hint as _, access};
 use super::link::Link;
 use super::slots::Slot;
-use super::wire::{MOST, Stdin, too_late, too_much};
+use super::wire::{Heard, MOST, Stdin, too_late, too_much};
 use crate::probe::{AccessError, AccessKind, Reply};
 
 /// Bytes in one piece of standard input: what one SSH packet carries.
@@ -42,6 +42,7 @@ pub(super) async fn exec(
     stdin: &mut Stdin<'_>,
     deadline: Duration,
     reply: &mut Reply,
+    heard: &Heard<'_>,
 ) -> Result<(), Fault> {
     let mut session = open(link, host).await?;
     let running = async {
@@ -51,7 +52,7 @@ pub(super) async fn exec(
             .await
             .map_err(|_| Fault::NotStarted(link.ended()))?;
         let mut reading = Reading::default();
-        let read = reading.run(&mut session.read, reply);
+        let read = reading.run(&mut session.read, reply, heard);
         let write = feed(&session.write, stdin);
         tokio::pin!(read, write);
         // The host may stop listening long before all is written (a command that fails at once): reading decides.
@@ -210,7 +211,12 @@ struct Reading {
 }
 
 impl Reading {
-    async fn run(&mut self, read: &mut ChannelReadHalf, reply: &mut Reply) -> End {
+    async fn run(
+        &mut self,
+        read: &mut ChannelReadHalf,
+        reply: &mut Reply,
+        heard: &Heard<'_>,
+    ) -> End {
         loop {
             let message = if self.ended {
                 match timeout(STRAGGLER, read.wait()).await {
@@ -221,7 +227,10 @@ impl Reading {
                 read.wait().await
             };
             match message {
-                Some(ChannelMsg::Data { data }) => reply.stdout.extend_from_slice(&data),
+                Some(ChannelMsg::Data { data }) => {
+                    reply.stdout.extend_from_slice(&data);
+                    heard(&reply.stdout);
+                }
                 Some(ChannelMsg::ExtendedData { data, ext: 1 }) => {
                     reply.stderr.extend_from_slice(&data);
                 }

@@ -12,7 +12,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::error::access;
-use super::wire::{MOST, Stdin, Wire, too_late, too_much};
+use super::wire::{Heard, MOST, Stdin, Wire, too_late, too_much, unheard};
 use crate::probe::{AccessError, AccessKind, Reply};
 use crate::run::Tunnel;
 
@@ -36,6 +36,7 @@ impl LocalWire {
         stdin: Stdin<'_>,
         deadline: Duration,
         reply: &mut Reply,
+        heard: &Heard<'_>,
     ) -> Result<(), AccessError> {
         let local = |what: &str, error: std::io::Error| {
             access(&self.host, AccessKind::Local, format!("{what}: {error}"))
@@ -71,8 +72,8 @@ impl LocalWire {
             let answer = async {
                 let both = async {
                     tokio::try_join!(
-                        collect(&mut out, &mut reply.stdout),
-                        collect(&mut err, &mut reply.stderr)
+                        collect(&mut out, &mut reply.stdout, heard),
+                        collect(&mut err, &mut reply.stderr, &unheard)
                     )
                     .map(drop)
                 };
@@ -111,12 +112,17 @@ impl LocalWire {
 /// There is more than anybody wants.
 struct TooMuch;
 
-async fn collect(from: &mut (impl AsyncRead + Unpin), into: &mut Vec<u8>) -> Result<(), TooMuch> {
-    let mut from = from.take(MOST as u64 + 1);
+async fn collect(
+    from: &mut (impl AsyncRead + Unpin),
+    into: &mut Vec<u8>,
+    heard: &Heard<'_>,
+) -> Result<(), TooMuch> {
     // A broken pipe ends the output as its end does.
-    let _ = from.read_to_end(into).await;
-    if into.len() > MOST {
-        return Err(TooMuch);
+    while matches!(from.read_buf(into).await, Ok(more) if more > 0) {
+        heard(into);
+        if into.len() > MOST {
+            return Err(TooMuch);
+        }
     }
     Ok(())
 }
@@ -153,8 +159,9 @@ impl Wire for LocalWire {
         stdin: Stdin<'a>,
         deadline: Duration,
         reply: &'a mut Reply,
+        heard: &'a Heard<'a>,
     ) -> BoxFuture<'a, Result<(), AccessError>> {
-        Box::pin(self.run(command, stdin, deadline, reply))
+        Box::pin(self.run(command, stdin, deadline, reply, heard))
     }
 
     fn forward(&self, port: u16) -> BoxFuture<'_, Result<Box<dyn Tunnel>, AccessError>> {

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use super::error::{Hint as _, access, words};
 use super::settings::{Password, PasswordWanted, Prompts};
 use super::sudo::{Refusal, Sudo, refusal};
-use super::wire::{Stdin, Wire};
+use super::wire::{Heard, Stdin, Wire, unheard};
 use crate::probe::{AccessError, AccessKind, Program, Reader, Reply};
 use crate::run::{Tunnel, Upload, Writer};
 use crate::secret::Secret;
@@ -56,19 +56,30 @@ impl Machine {
         self.execs.load(Ordering::Relaxed)
     }
 
-    async fn program(&self, program: &Program) -> Result<Reply, AccessError> {
+    async fn program(
+        &self,
+        program: &Program,
+        reply: &mut Reply,
+        heard: &Heard<'_>,
+    ) -> Result<(), AccessError> {
         let sudo = self.sudo.lock().await.clone()?;
-        let reply = self.shell(&sudo, program).await?;
-        match self.sudo_after(&sudo, &reply).await? {
-            None => Ok(reply),
+        self.shell(&sudo, program, reply, heard).await?;
+        match self.sudo_after(&sudo, reply).await? {
+            None => Ok(()),
             Some(sudo) => {
-                let reply = self.shell(&sudo, program).await?;
-                match refusal(&reply) {
+                self.shell(&sudo, program, reply, heard).await?;
+                match refusal(reply) {
                     Some(_) => Err(self.refused(&words(&reply.stderr, 1024))),
-                    None => Ok(reply),
+                    None => Ok(()),
                 }
             }
         }
+    }
+
+    async fn whole(&self, program: &Program) -> Result<Reply, AccessError> {
+        let mut reply = Reply::default();
+        self.program(program, &mut reply, &unheard).await?;
+        Ok(reply)
     }
 
     pub(super) async fn exec(
@@ -79,7 +90,9 @@ impl Machine {
     ) -> Result<Reply, AccessError> {
         self.execs.fetch_add(1, Ordering::Relaxed);
         let mut reply = Reply::default();
-        self.wire.exec(command, stdin, deadline, &mut reply).await?;
+        self.wire
+            .exec(command, stdin, deadline, &mut reply, &unheard)
+            .await?;
         Ok(reply)
     }
 
@@ -179,13 +192,22 @@ impl Machine {
 
 impl Reader for Machine {
     fn ask<'a>(&'a self, program: &'a Program) -> BoxFuture<'a, Result<Reply, AccessError>> {
-        Box::pin(self.program(program))
+        Box::pin(self.whole(program))
     }
 }
 
 impl Writer for Machine {
     fn run<'a>(&'a self, program: &'a Program) -> BoxFuture<'a, Result<Reply, AccessError>> {
-        Box::pin(self.program(program))
+        Box::pin(self.whole(program))
+    }
+
+    fn follow<'a>(
+        &'a self,
+        program: &'a Program,
+        reply: &'a mut Reply,
+        heard: &'a (dyn Fn(&[u8]) + Send + Sync),
+    ) -> BoxFuture<'a, Result<(), AccessError>> {
+        Box::pin(self.program(program, reply, heard))
     }
 
     fn upload<'a>(&'a self, upload: &'a Upload) -> BoxFuture<'a, Result<(), AccessError>> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::error::words;
 use super::machine::Machine;
 use super::sudo::Sudo;
-use super::wire::Stdin;
+use super::wire::{Heard, Stdin};
 use crate::probe::{AccessError, AccessKind, Program, Reply};
 
 /// Runs what comes on standard input.
@@ -25,7 +25,13 @@ const STOP: &str = include_str!("stop.sh");
 const STOPPING: Duration = Duration::from_secs(10);
 
 impl Machine {
-    pub(super) async fn shell(&self, sudo: &Sudo, program: &Program) -> Result<Reply, AccessError> {
+    pub(super) async fn shell(
+        &self,
+        sudo: &Sudo,
+        program: &Program,
+        reply: &mut Reply,
+        heard: &Heard<'_>,
+    ) -> Result<(), AccessError> {
         let preamble = sudo.preamble();
         let stdin = Stdin {
             text: vec![
@@ -44,11 +50,12 @@ impl Machine {
         self.execs.fetch_add(1, Ordering::Relaxed);
         let result = self
             .wire
-            .exec(&command, stdin, program.deadline, &mut running.reply)
+            .exec(&command, stdin, program.deadline, &mut running.reply, heard)
             .await;
-        let (reply, pid) = running.ended();
+        let pid;
+        (*reply, pid) = running.ended();
         match result {
-            Ok(()) => Ok(reply),
+            Ok(()) => Ok(()),
             Err(error) if matches!(error.kind, AccessKind::Deadline | AccessKind::Host) => {
                 if let Some(pid) = pid {
                     self.stop(sudo, pid).await;

@@ -11,7 +11,7 @@ use super::exec::{Fault, exec};
 use super::links::Links;
 use super::route::Route;
 use super::tunnel;
-use super::wire::{Stdin, Wire};
+use super::wire::{Heard, Stdin, Wire};
 use crate::probe::{AccessError, AccessKind, Reply};
 use crate::run::Tunnel;
 
@@ -32,12 +32,16 @@ impl SshWire {
         mut stdin: Stdin<'_>,
         deadline: Duration,
         reply: &mut Reply,
+        heard: &Heard<'_>,
     ) -> Result<(), AccessError> {
         let host = self.host();
         let mut again = true;
         loop {
             let open = self.links.get(&self.route).await?;
-            match exec(&open.link, host, command, &mut stdin, deadline, reply).await {
+            let command = exec(
+                &open.link, host, command, &mut stdin, deadline, reply, heard,
+            );
+            match command.await {
                 Ok(()) => return Ok(()),
                 Err(Fault::Access(error)) => return Err(error),
                 Err(Fault::NotStarted(_)) if again => {
@@ -79,8 +83,9 @@ impl Wire for SshWire {
         stdin: Stdin<'a>,
         deadline: Duration,
         reply: &'a mut Reply,
+        heard: &'a Heard<'a>,
     ) -> BoxFuture<'a, Result<(), AccessError>> {
-        Box::pin(self.run(command, stdin, deadline, reply))
+        Box::pin(self.run(command, stdin, deadline, reply, heard))
     }
 
     fn forward(&self, port: u16) -> BoxFuture<'_, Result<Box<dyn Tunnel>, AccessError>> {

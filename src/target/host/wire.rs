@@ -15,6 +15,12 @@ use super::error::{Hint as _, access};
 /// The most that one command may answer, both streams together, in bytes.
 pub(super) const MOST: usize = 16 << 20;
 
+/// Told of all the standard output so far.
+pub(super) type Heard<'a> = dyn Fn(&[u8]) + Send + Sync + 'a;
+
+/// For those who wait for the whole answer.
+pub(super) fn unheard(_: &[u8]) {}
+
 /// What goes to a command's standard input: some text, then a file. May hold secrets, so it isn't `Debug`.
 pub(super) struct Stdin<'a> {
     pub text: Vec<&'a [u8]>,
@@ -35,7 +41,8 @@ pub(super) trait Wire: Send + Sync {
     /// Makes sure that it can be reached.
     fn reach(&self) -> BoxFuture<'_, Result<(), AccessError>>;
 
-    /// Runs a command line and writes its answer into `reply` as it comes: what came before an error is there too.
+    /// Runs a command line and writes its answer into `reply` as it comes: what came before an error is there too, and
+    /// `heard` is told of all the standard output so far whenever there is more.
     /// `deadline` counts from its start. Nothing secret may be in `command`.
     fn exec<'a>(
         &'a self,
@@ -43,6 +50,7 @@ pub(super) trait Wire: Send + Sync {
         stdin: Stdin<'a>,
         deadline: Duration,
         reply: &'a mut Reply,
+        heard: &'a Heard<'a>,
     ) -> BoxFuture<'a, Result<(), AccessError>>;
 
     /// Opens a way to a port on its loopback.
