@@ -5,6 +5,7 @@
 //! ```text
 //! cargo bench --bench fleet -- --hosts 10000 --steps 40 --latency 20
 //! cargo bench --bench fleet -- --hosts 10000 --steps 40 --latency 20 --first --failing 0.01 --unreachable 0.01
+//! cargo bench --bench fleet -- --hosts 500 --soak 30 --loss 0.01 --slow 0.02 --failing 0.01 --unreachable 0.01 --json
 //! ```
 
 mod delay;
@@ -69,6 +70,9 @@ struct Options {
     /// How often to run
     #[arg(long, default_value_t = 1)]
     repeat: usize,
+    /// Runs for that many minutes, in turn a first run and one with all there, whatever `first` and `repeat` say
+    #[arg(long)]
+    soak: Option<u64>,
     /// Most seconds for a run; then it is killed
     #[arg(long, default_value_t = 600)]
     limit: u64,
@@ -109,6 +113,12 @@ struct Took {
     unreachable: usize,
     /// Hosts of which a step has no final state, or more than one.
     unaccounted: usize,
+    /// Whether nothing was there before.
+    first: bool,
+    /// Files that the pretended hosts have open afterwards: connections that were not closed.
+    descriptors: usize,
+    /// Files in Foundry's home afterwards.
+    home_files: usize,
 }
 
 fn main() {
@@ -124,8 +134,17 @@ fn main() {
         .expect("a runtime");
     let folder = tempfile::tempdir().expect("a folder");
     let stage = runtime.block_on(async { Stage::new(&options, folder.path()) });
-    for _ in 0..options.repeat {
-        stage.run(&options, &runtime);
+    let Some(minutes) = options.soak else {
+        for _ in 0..options.repeat {
+            stage.run(&options, options.first, &runtime);
+        }
+        return;
+    };
+    let end = Instant::now() + Duration::from_secs(60 * minutes);
+    let mut first = true;
+    while Instant::now() < end {
+        stage.run(&options, first, &runtime);
+        first = !first;
     }
 }
 
@@ -192,11 +211,11 @@ impl Stage {
     }
 
     #[expect(clippy::print_stdout, reason = "the result")]
-    fn run(&self, options: &Options, runtime: &tokio::runtime::Runtime) {
+    fn run(&self, options: &Options, first: bool, runtime: &tokio::runtime::Runtime) {
         let faults = Faults {
             failing: options.failing,
         };
-        let hosts = Arc::new(Hosts::new(&self.graph, !options.first, faults));
+        let hosts = Arc::new(Hosts::new(&self.graph, !first, faults));
         let served = Arc::new(Served::default());
         let listener = self
             .listener
@@ -218,7 +237,7 @@ impl Stage {
         let (mine, theirs) = (cpu(UsageWho::RUSAGE_SELF), cpu(UsageWho::RUSAGE_CHILDREN));
         let began = Instant::now();
         let told = self.home.join("events");
-        let exit = self.foundry(options, &told);
+        let (exit, rss_mib) = self.foundry(options, &told);
         let wall_s = began.elapsed().as_secs_f64();
         let cpu_s = cpu(UsageWho::RUSAGE_CHILDREN) - theirs;
         let hosts_cpu_s = cpu(UsageWho::RUSAGE_SELF) - mine;
@@ -236,13 +255,16 @@ impl Stage {
             wall_s,
             cpu_s,
             cpu_ms_per_host: cpu_s * 1e3 / options.hosts as f64,
-            rss_mib: rss_mib(),
+            rss_mib,
             hosts_cpu_s,
             connections: served.connections.load(Ordering::Relaxed),
             programs: served.programs.load(Ordering::Relaxed),
             states: ended.states,
             unreachable: ended.unreachable,
             unaccounted: ended.unaccounted,
+            first,
+            descriptors: std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count),
+            home_files: files(&self.home),
         };
         if options.json {
             println!("{}", serde_json::to_string(&took).expect("JSON"));
@@ -251,8 +273,8 @@ impl Stage {
         }
     }
 
-    /// Runs the program to its end, or kills it at the limit.
-    fn foundry(&self, options: &Options, told: &Path) -> Option<i32> {
+    /// Runs the program to its end, or kills it at the limit. Returns how it ended and the most memory it had, in MiB.
+    fn foundry(&self, options: &Options, told: &Path) -> (Option<i32>, f64) {
         let mut child = Command::new(&options.foundry)
             .args(options.command.split_whitespace())
             .arg("--config")
@@ -268,14 +290,17 @@ impl Stage {
             .spawn()
             .expect("foundry");
         let end = Instant::now() + Duration::from_secs(options.limit);
+        let mut most = 0.0;
         loop {
+            // The kernel keeps the most there was; it goes with the process.
+            most = rss_mib(child.id()).unwrap_or(most);
             if let Some(status) = child.try_wait().expect("a child") {
-                return status.code();
+                return (status.code(), most);
             }
             if Instant::now() > end {
                 let _ = child.kill();
                 let _ = child.wait();
-                return None;
+                return (None, most);
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -333,9 +358,28 @@ fn cpu(who: UsageWho) -> f64 {
     seconds(usage.user_time()) + seconds(usage.system_time())
 }
 
-/// Returns the most that any child had.
-fn rss_mib() -> f64 {
-    getrusage(UsageWho::RUSAGE_CHILDREN).map_or(0.0, |usage| usage.max_rss() as f64 / 1024.0)
+/// Returns the most memory that a process has had so far.
+fn rss_mib(process: u32) -> Option<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kib / 1024.0)
+}
+
+/// Counts the files below a folder.
+fn files(folder: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return 0;
+    };
+    entries
+        .flatten()
+        .map(|entry| match entry.file_type() {
+            Ok(kind) if kind.is_dir() => files(&entry.path()),
+            _ => 1,
+        })
+        .sum()
 }
 
 fn write(path: &Path, text: &str) {
