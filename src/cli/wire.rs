@@ -18,12 +18,16 @@ use crate::secret::{Masker, Resolver, SecretStore};
 use crate::target::bao::{BaoService, BaoStore, CA, Sessions};
 use crate::target::cluster::{Access, ClusterService};
 use crate::target::host::{AccessSettings, Fleet, HostKeys};
+use crate::target::truenas::TrueNasService;
 
 /// Name by which recipes call the stack's own OpenBAO.
 const BAO: &str = "bao";
 
 /// Name by which recipes call the cluster.
 const CLUSTER: &str = "cluster";
+
+/// Name by which recipes call a TrueNAS; each step says which.
+const TRUENAS: &str = "truenas";
 
 /// Environment variable: a kubeconfig on this machine, for clusters whose servers are not hosts of the stack.
 const KUBECONFIG: &str = "FOUNDRY_KUBECONFIG";
@@ -108,6 +112,8 @@ impl Wired {
             masker.clone(),
         );
         register_cluster(&fleet, session, &masker, false);
+        let truenas = Arc::new(TrueNasService::default());
+        fleet.register_service(TRUENAS, truenas.clone(), truenas);
         Ok(Self {
             fleet,
             keeper,
