@@ -6,6 +6,7 @@
     reason = "a test says what it sees, and why it is skipped"
 )]
 
+mod cli;
 mod connect;
 mod jobs;
 mod rig;
