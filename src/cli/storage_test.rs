@@ -1,6 +1,7 @@
 //! `foundry storage test`: backends by their API, then a volume of each class in the cluster. Takes away what it made, whatever
 //! happens.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -149,6 +150,12 @@ async fn check(reach: &Reach, backend: &Backend) -> Result<Checked, CliError> {
         }
     };
     if let Some(client) = client {
+        match truenas::roles(&client).await {
+            Err(error) => checks.push(check("roles", Err(words(error)))),
+            // Where it does not tell, its answers to the steps do.
+            Ok(roles) if roles.is_empty() => {}
+            Ok(roles) => checks.push(check("roles", enough(reach, backend, &roles))),
+        }
         match truenas::pools(&client).await {
             Err(error) => checks.push(check("pools", Err(words(error)))),
             Ok(pools) => {
@@ -174,6 +181,28 @@ async fn check(reach: &Reach, backend: &Backend) -> Result<Checked, CliError> {
         url: backend.url.clone(),
         checks,
     })
+}
+
+/// Says whether a key's roles are enough for the steps on its backend.
+fn enough(reach: &Reach, backend: &Backend, roles: &BTreeSet<String>) -> Result<String, String> {
+    const ALL: &str = "FULL_ADMIN";
+    if roles.contains(ALL) {
+        return Ok(ALL.to_owned());
+    }
+    let actions = backend.steps.iter().filter_map(|step| {
+        let task = reach.session.graph.step(*step).task.as_ref()?;
+        task.apply.as_ref()?.action.as_deref()
+    });
+    let lacking: BTreeSet<String> = actions
+        .map(truenas::roles_for)
+        .filter(|wanted| !wanted.iter().any(|role| roles.contains(*role)))
+        .map(|wanted| wanted.join(" or "))
+        .collect();
+    if lacking.is_empty() {
+        return Ok("all that the stack's steps need".to_owned());
+    }
+    let lacking: Vec<String> = lacking.into_iter().collect();
+    Err(format!("the key's user lacks {}", lacking.join(", ")))
 }
 
 /// Looks at what the stack wants of a backend, as a plan does.
@@ -232,6 +261,7 @@ async fn classes(
         return Err(CliError::failed("the cluster has no storage class")
             .hint("`foundry build storage` makes those of the config"));
     }
+    let image = image(reach, args)?;
     let here = Controller::here();
     let yard = Yard::take(
         &cluster.client,
@@ -244,7 +274,7 @@ async fn classes(
     .map_err(shown)?;
     let trial = Trial {
         namespace: yard.namespace(),
-        image: image(reach, args)?,
+        image,
         size: args.size.clone(),
         limit: args.timeout,
     };

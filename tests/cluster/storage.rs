@@ -253,11 +253,11 @@ async fn classes_are_tried_and_nothing_is_left_of_it() {
     // A class that nobody serves: named, bounded, with what the controllers say; the others are told all the same.
     class(&user, "dead", false).await;
     let said = desk
-        .foundry(&["storage", "test", "--timeout", "20s"], 1)
+        .foundry(&["storage", "test", "--timeout", "30s"], 1)
         .await;
     for line in [
         "✓ class fast: ",
-        "✗ class dead: no volume for claim try-dead within 20 seconds: it is Pending",
+        "✗ class dead: no volume for claim try-dead within 30 seconds: it is Pending",
         "event: PersistentVolumeClaim/try-dead: ExternalProvisioning: ",
     ] {
         assert!(said.contains(line), "{line}\n{said}");

@@ -60,6 +60,8 @@ pub struct State {
     pub deaf: Vec<&'static str>,
     /// Whether the API is that of 27, which has `auth.login_with_api_key` no more.
     pub newest: bool,
+    /// Roles of the key's user.
+    pub roles: Vec<&'static str>,
     /// Whether the API's version is not served.
     pub too_old: bool,
     next: i64,
@@ -118,6 +120,7 @@ impl TrueNas {
             services: [(4, "iscsitarget"), (9, "nfs"), (10, "cifs")]
                 .map(|(id, name)| json!({ "id": id, "service": name, "enable": false, "state": "STOPPED", "pids": [] }))
                 .to_vec(),
+            roles: vec!["FULL_ADMIN"],
             next: 40,
             ..State::default()
         };
@@ -356,6 +359,12 @@ impl State {
                 self.listeners.push(tell);
                 *told = Some(listen);
                 return Outcome::Result("a-subscription".into());
+            }
+            "auth.me" => {
+                let roles = json!({ "$set": self.roles });
+                return Outcome::Result(
+                    json!({ "pw_name": USER, "privilege": { "roles": roles } }),
+                );
             }
             "system.info" => {
                 return Outcome::Result(json!({ "version": "25.10.1", "hostname": "nas" }));

@@ -245,6 +245,7 @@ fn a_backend_is_listed_and_tested_before_there_is_a_cluster() {
     let (out, _) = desk.foundry(&["storage", "test", "--backend-only"], "", 1);
     for line in [
         "✓ login: TrueNAS 25.10.1 takes the key",
+        "✓ roles: FULL_ADMIN",
         "✓ pool tank: ONLINE, 2.9 TiB free",
         "✓ storage:pool: as wanted",
         "✗ storage:dataset: fact `tank/foundry` is absent",
@@ -289,6 +290,17 @@ fn a_backend_is_listed_and_tested_before_there_is_a_cluster() {
     }
     let (out, _) = desk.foundry(&["storage", "test", "--backend-only"], "", 0);
     assert!(!out.contains('✗'), "{out}");
+
+    nas.state().roles = vec!["POOL_READ", "DATASET_WRITE", "SHARING_NFS_WRITE"];
+    let (out, _) = desk.foundry(&["storage", "test", "--backend-only"], "", 0);
+    assert!(
+        out.contains("✓ roles: all that the stack's steps need"),
+        "{out}"
+    );
+    nas.state().roles = vec!["POOL_READ", "DATASET_READ"];
+    let (out, _) = desk.foundry(&["storage", "test", "--backend-only"], "", 1);
+    let lacking = "✗ roles: the key's user lacks DATASET_WRITE, SERVICE_WRITE or SHARING_NFS_WRITE or SHARING_ISCSI_WRITE, SHARING_NFS_WRITE\n";
+    assert!(out.contains(lacking), "{out}");
 
     nas.state().pools[0]["status"] = json!("DEGRADED");
     nas.state().pools[0]["healthy"] = json!(false);

@@ -64,7 +64,7 @@ pub struct Listen {
 }
 
 /// A system service.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub struct Service {
     /// `nfs`, `iscsitarget`, …
     pub service: String,
@@ -185,15 +185,6 @@ pub async fn pools(client: &Client) -> Result<Vec<Pool>, TrueNasError> {
     read(POOLS, client.call(POOLS, &json!([]), ASK).await?)
 }
 
-/// Lists the services of these names.
-///
-/// # Errors
-/// When TrueNAS refuses or does not answer.
-pub async fn services(client: &Client, names: &[&str]) -> Result<Vec<Service>, TrueNasError> {
-    let filter = json!([[["service", "in", names]]]);
-    read(SERVICES, client.call(SERVICES, &filter, ASK).await?)
-}
-
 /// Returns the release of TrueNAS that answers.
 ///
 /// # Errors
@@ -206,4 +197,17 @@ pub async fn version(client: &Client) -> Result<String, TrueNasError> {
         method: method.to_owned(),
         why: "it has no `version`".to_owned(),
     })
+}
+
+/// Returns the roles of the key's user, those that others include too; none where TrueNAS does not tell.
+///
+/// # Errors
+/// When it refuses or does not answer.
+pub async fn roles(client: &Client) -> Result<BTreeSet<String>, TrueNasError> {
+    let me = client.call("auth.me", &json!([]), ASK).await?;
+    let told = &me["privilege"]["roles"];
+    // The middleware writes a set so.
+    let told = told.get("$set").unwrap_or(told).as_array();
+    let names = told.into_iter().flatten().filter_map(Value::as_str);
+    Ok(names.map(str::to_owned).collect())
 }

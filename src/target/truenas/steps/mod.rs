@@ -23,6 +23,19 @@ pub const SERVICE_ACTIONS: &[&str] = &[
     service::ACTION,
 ];
 
+/// Returns the roles of which a key's user must have one for an action. `FULL_ADMIN` is always enough.
+#[must_use]
+pub fn roles_for(action: &str) -> &'static [&'static str] {
+    match action {
+        pool::ACTION => &["POOL_READ"],
+        dataset::ACTION => &["DATASET_WRITE"],
+        share::ACTION => &["SHARING_NFS_WRITE"],
+        portal::ACTION => &["SHARING_ISCSI_PORTAL_WRITE"],
+        service::ACTION => &["SERVICE_WRITE", "SHARING_NFS_WRITE", "SHARING_ISCSI_WRITE"],
+        _ => &[],
+    }
+}
+
 /// Says one line of progress.
 pub type Say<'a> = &'a (dyn Fn(&str) + Send + Sync);
 
