@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::catalog::AllProblems;
 use crate::config::{self, Choice, Chosen, Problems, SelectError, Source, Stack};
-use crate::secret::{BadVars, Vars};
+use crate::secret::{BadVars, Secret, Vars};
 
 /// Where the user keeps configs, tasks, recipes and credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -244,6 +245,56 @@ impl Home {
         let mut stack = config::parse(&Arc::new(source))?;
         stack.resolve_paths(&self.user, base);
         Ok(stack)
+    }
+
+    /// Puts a value into `~/.foundryvars`, in place of one of that name; the file is the user's alone. Returns the file's name.
+    ///
+    /// # Errors
+    /// If the value has several lines, which the file can't hold, or the file can't be written.
+    pub fn set_var(&self, name: &str, value: &Secret<String>) -> Result<String, HomeError> {
+        let shown = self.shown(&self.vars);
+        if value.expose().contains(['\n', '\r']) {
+            return Err(HomeError::Usage(format!(
+                "the value of {name} has several lines, which {shown} can't hold"
+            )));
+        }
+        let failed = |error: std::io::Error| HomeError::Io {
+            what: "write",
+            path: shown.clone(),
+            error,
+        };
+        let before = match std::fs::read_to_string(&self.vars) {
+            Ok(text) => Zeroizing::new(text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Zeroizing::default(),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut text = Zeroizing::new(String::with_capacity(
+            before.len() + value.expose().len() + 128,
+        ));
+        let is_it = |line: &str| {
+            line.split_once('=')
+                .is_some_and(|(known, _)| known.trim() == name)
+        };
+        for line in before.lines().filter(|line| !is_it(line)) {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text.push_str(name);
+        text.push('=');
+        text.push_str(value.expose());
+        text.push('\n');
+        let folder = self.vars.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        // Made for its owner alone.
+        let mut file = tempfile::Builder::new()
+            .prefix(".foundryvars-")
+            .tempfile_in(folder)
+            .map_err(failed)?;
+        file.write_all(text.as_bytes()).map_err(failed)?;
+        file.as_file().sync_all().map_err(failed)?;
+        file.persist(&self.vars)
+            .map_err(|error| failed(error.error))?;
+        Ok(shown)
     }
 
     /// Reads `~/.foundryvars`.

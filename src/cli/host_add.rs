@@ -160,7 +160,7 @@ impl ConfigFile {
     }
 
     /// Reads a changed text as the config in its place would be read.
-    fn read(&self, text: &str) -> Result<Stack, CliError> {
+    pub fn read(&self, text: &str) -> Result<Stack, CliError> {
         let source = Arc::new(Source {
             name: self.stack.source.name.clone(),
             text: text.to_owned(),
@@ -480,7 +480,7 @@ impl From<EditError> for CliError {
     fn from(error: EditError) -> Self {
         match error {
             EditError::Before(problems) => problems.into(),
-            EditError::Astray { .. } => Self::usage(error)
+            EditError::Astray { .. } | EditError::Section { .. } => Self::usage(error)
                 .hint("nothing was changed; correct what was given, or write the entry by hand"),
             _ => Self::usage(error),
         }

@@ -91,7 +91,7 @@ fn hosts(graph: &Graph) -> impl Iterator<Item = HostId> {
 }
 
 /// Finds the values of all secret references among the inputs of these steps.
-async fn resolve(
+pub(super) async fn resolve(
     graph: &Graph,
     steps: &[StepId],
     wired: &Wired,

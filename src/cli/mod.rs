@@ -37,6 +37,10 @@ mod session;
 mod shard;
 mod stack;
 mod status;
+mod storage;
+mod storage_configure;
+mod storage_list;
+mod storage_test;
 mod support;
 mod wire;
 
@@ -102,6 +106,7 @@ enum Command {
     Component(component::ComponentArgs),
     Cluster(cluster::ClusterArgs),
     Host(host::HostArgs),
+    Storage(storage::StorageArgs),
     Secret(secret::SecretArgs),
     Config(config::ConfigArgs),
     Recipe(recipe::RecipeArgs),
@@ -161,6 +166,7 @@ async fn dispatch(cli: Cli) -> CliResult {
         Command::Completion(args) => {
             completion::completion(&args, <Cli as clap::CommandFactory>::command())
         }
+        Command::Storage(args) => storage::storage(args, &global).await,
         Command::Secret(args) => secret::secret(args, &global).await,
         Command::Run(args) => run::run(&args),
         Command::Report(args) => report::report(&args),

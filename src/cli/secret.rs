@@ -227,7 +227,7 @@ fn typed(name: &str) -> Result<Secret<String>, CliError> {
 }
 
 /// Reads standard input to its end; one end of line there is not part of the value.
-fn piped() -> Result<Secret<String>, CliError> {
+pub(super) fn piped() -> Result<Secret<String>, CliError> {
     let mut text = zeroize::Zeroizing::new(String::new());
     std::io::stdin().read_to_string(&mut text)?;
     let value = text.strip_suffix('\n').unwrap_or(&text);

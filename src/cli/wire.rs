@@ -16,14 +16,18 @@ use crate::report::Pause;
 use crate::run::{Keeper, Writers};
 use crate::secret::{Masker, Resolver, SecretStore};
 use crate::target::bao::{BaoService, BaoStore, CA, Sessions};
-use crate::target::cluster::{Access, ClusterService};
+use crate::target::cluster::{self, Access, ClusterService};
 use crate::target::host::{AccessSettings, Fleet, HostKeys};
+use crate::target::truenas::TrueNasService;
 
 /// Name by which recipes call the stack's own OpenBAO.
 const BAO: &str = "bao";
 
 /// Name by which recipes call the cluster.
 const CLUSTER: &str = "cluster";
+
+/// Name by which recipes call a TrueNAS; each step says which.
+pub(super) const TRUENAS: &str = "truenas";
 
 /// Environment variable: a kubeconfig on this machine, for clusters whose servers are not hosts of the stack.
 const KUBECONFIG: &str = "FOUNDRY_KUBECONFIG";
@@ -93,7 +97,7 @@ impl Wired {
         let service = Arc::new(BaoService::new(sessions.clone()));
         fleet.register_service(BAO, service.clone(), service);
 
-        let hosts = service_hosts(&session.graph);
+        let hosts = service_hosts(&session.graph, BAO);
         let store = (!hosts.is_empty()).then(|| Arc::new(BaoStore::new(sessions, hosts)));
         let masker = Arc::new(Masker::new([]));
         let loaded = home.vars()?;
@@ -108,6 +112,8 @@ impl Wired {
             masker.clone(),
         );
         register_cluster(&fleet, session, &masker, false);
+        let truenas = Arc::new(TrueNasService::default());
+        fleet.register_service(TRUENAS, truenas.clone(), truenas);
         Ok(Self {
             fleet,
             keeper,
@@ -127,17 +133,29 @@ impl Wired {
         }
         self
     }
+
+    /// Returns a way to the cluster's API for what a command asks itself, and the hosts that lead there.
+    #[must_use]
+    pub fn cluster(&self, session: &Session) -> (cluster::Sessions, Vec<HostId>) {
+        let writers: Arc<dyn Writers> = self.fleet.clone();
+        let hosts = service_hosts(&session.graph, CLUSTER);
+        (cluster::Sessions::new(writers, access()), hosts)
+    }
+}
+
+/// Returns how the cluster is reached.
+fn access() -> Access {
+    std::env::var_os(KUBECONFIG)
+        .filter(|path| !path.is_empty())
+        .map_or_else(Access::default, |path| Access::Kubeconfig(path.into()))
 }
 
 /// Hands the fleet the cluster's adapter. Connects to nothing.
 fn register_cluster(fleet: &Arc<Fleet>, session: &Session, masker: &Arc<Masker>, force: bool) {
-    let access = std::env::var_os(KUBECONFIG)
-        .filter(|path| !path.is_empty())
-        .map_or_else(Access::default, |path| Access::Kubeconfig(path.into()));
     let writers: Arc<dyn Writers> = fleet.clone();
     let service = Arc::new(ClusterService::new(
         writers,
-        access,
+        access(),
         session.stack.clone(),
         masker.clone(),
         force,
@@ -145,13 +163,13 @@ fn register_cluster(fleet: &Arc<Fleet>, session: &Session, masker: &Arc<Masker>,
     fleet.register_service(CLUSTER, service.clone(), service);
 }
 
-/// Returns the hosts that run the stack's own OpenBAO.
-fn service_hosts(graph: &Graph) -> Vec<HostId> {
+/// Returns the hosts that provide a service of the stack.
+fn service_hosts(graph: &Graph, service: &str) -> Vec<HostId> {
     graph
         .steps
         .iter()
         .find_map(|step| match &step.target {
-            Target::Service(name, hosts) if &**name == BAO => Some(hosts.to_vec()),
+            Target::Service(name, hosts) if &**name == service => Some(hosts.to_vec()),
             _ => None,
         })
         .unwrap_or_default()

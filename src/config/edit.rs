@@ -56,6 +56,16 @@ pub enum EditError {
         /// The config.
         file: String,
     },
+    /// A value of a section can't be set.
+    #[error("`{path}` can't be written into {file}: {why}")]
+    Section {
+        /// Where in the config.
+        path: String,
+        /// The config.
+        file: String,
+        /// Why not.
+        why: String,
+    },
     /// What would be written can't be read, or means something else.
     #[error("host `{name}` can't be written into {file}: {why}")]
     Astray {

@@ -2,4 +2,5 @@
 
 pub mod bundle;
 pub mod cluster;
+pub mod storage;
 pub mod support;

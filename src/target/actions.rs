@@ -51,12 +51,17 @@ mod tests {
     use super::*;
     use crate::catalog::Catalog;
     use crate::probe::Actions as _;
-    use crate::target::{bao, cluster};
+    use crate::target::{bao, cluster, truenas};
 
     #[test]
     fn every_action_that_a_task_names_is_there_and_every_one_there_is_named() {
         let actions = BuiltIn::default();
-        let of_services = [bao::SERVICE_ACTIONS, cluster::SERVICE_ACTIONS].concat();
+        let of_services = [
+            bao::SERVICE_ACTIONS,
+            cluster::SERVICE_ACTIONS,
+            truenas::SERVICE_ACTIONS,
+        ]
+        .concat();
         let mut named = std::collections::BTreeSet::new();
         for task in Catalog::embedded().unwrap().tasks.values() {
             let probe = task.probe.action.as_deref();

@@ -13,6 +13,7 @@ pub mod kubeconfig;
 pub mod script;
 mod shared;
 mod tls;
+pub mod truenas;
 
 #[cfg(test)]
 mod fixture;

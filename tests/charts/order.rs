@@ -77,7 +77,7 @@ fn the_seed_s_own_example_is_a_whole_platform() {
     grafana: chart credentials dashboards namespace ready
     loki: alloy alloy-ready chart namespace ready
     prometheus: chart crds namespace ready rules
-    storage: class namespace packages smoke snapshot-controller snapshot-crds truenas truenas-ready worker-packages
+    storage: class dataset namespace packages pool service smoke snapshot-controller snapshot-crds truenas truenas-ready worker-packages
     zot: chart class credentials namespace password ready
     ");
 }

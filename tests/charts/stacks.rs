@@ -71,7 +71,7 @@ components:
   k3s: { disable: [traefik, local-storage] }
   storage:
     default: longhorn
-    truenas: { api_url: https://nas.example.com, api_key: '${secret:truenas:api_key}', protocol: iscsi, pool: fast }
+    truenas: { api_url: https://nas.example.com, api_key: '${secret:truenas:api_key}', protocol: iscsi, pool: fast, ca: '-----BEGIN CERTIFICATE-----', networks: [10.0.0.0/24], shares: [{ name: fast/media, quota: 1Ti }] }
     democratic: { enabled: true, driver: freenas-api-iscsi, config: '${secret:truenas:democratic}' }
     nfs: { server: nfs.example.com, path: /export }
     longhorn: { enabled: true, replicas: 3 }

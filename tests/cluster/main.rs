@@ -13,6 +13,7 @@ mod faults;
 mod objects;
 mod rendered;
 mod rig;
+mod storage;
 #[path = "../support/mod.rs"]
 mod support;
 mod user;

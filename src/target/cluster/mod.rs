@@ -22,3 +22,4 @@ pub use error::{ClusterError, Conflict};
 pub use service::{ClusterService, SERVICE_ACTIONS};
 pub use session::{Access, Cluster, KUBECONFIG, PORT, Sessions};
 pub use steps::{CHART, MANIFEST};
+pub use trouble::quote;
