@@ -216,6 +216,20 @@ on   = "role:worker"
     }
 
     #[test]
+    fn facts_that_nothing_names_are_known() {
+        let catalog = Catalog::embedded().unwrap();
+        let unnamed = |task: &str| catalog.tasks[task].unnamed.join(" ");
+        assert!(
+            unnamed("directory").contains("mtime"),
+            "{}",
+            unnamed("directory")
+        );
+        assert!(!unnamed("directory").contains("mode"));
+        // Its action compares times.
+        assert_eq!(unnamed("artifact"), "");
+    }
+
+    #[test]
     fn reads_a_task() {
         let catalog = load(&[("tasks/file.toml", FILE)]).unwrap();
         let task = &catalog.tasks["file"];

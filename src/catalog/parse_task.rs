@@ -40,6 +40,7 @@ pub(super) fn parse_task(name: &str, source: Arc<Source>) -> Result<Task, Proble
         expect: IndexMap::new(),
         apply: None,
         remove: None,
+        unnamed: Vec::new(),
         digest: [0; 32],
         written: Arc::new(written),
     };
@@ -53,7 +54,24 @@ pub(super) fn parse_task(name: &str, source: Arc<Source>) -> Result<Task, Proble
     task.remove = root.table("remove").map(effect);
     root.finish();
     task.digest = digest_of(&task);
+    task.unnamed = unnamed(&task.probe, &task.written.source.text);
     sink.into_problems().into_result(task)
+}
+
+/// Returns the facts of the collectors whose names the text of the task does not hold.
+fn unnamed(probe: &ProbeSpec, text: &str) -> Vec<String> {
+    if probe.action.is_some() {
+        return Vec::new();
+    }
+    let facts = probe.questions.iter().flat_map(|question| {
+        let facts = question.collector.facts().iter();
+        let unnamed = facts.filter(|fact| !text.contains(**fact));
+        unnamed.map(|fact| match question.prefix.as_str() {
+            "" => (*fact).to_owned(),
+            prefix => format!("{prefix}.{fact}"),
+        })
+    });
+    facts.collect()
 }
 
 /// What names must look like.

@@ -29,6 +29,9 @@ pub struct Task {
     pub remove: Option<Effect>,
     /// Live state can't show the inputs: satisfied only if the stamp on the target equals the key.
     pub stamp: bool,
+    /// Facts that its collectors print and nothing in its file names, such as when a file was written: nobody misses them,
+    /// and they would be others on every host. Empty where an action reads facts.
+    pub unnamed: Vec<String>,
     /// BLAKE3 of the definition's canonical encoding; enters the key of every step that uses it.
     pub digest: [u8; 32],
     /// The file it was read from, for errors that point into it.

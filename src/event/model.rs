@@ -106,7 +106,7 @@ pub struct RunStarted {
     pub stack: String,
     /// The command line as a person would type it, without secrets.
     pub command: String,
-    /// When, RFC 3339 in UTC.
+    /// When, RFC 3339 in UTC, to the millisecond.
     pub started: String,
     /// How many hosts the stack has.
     pub hosts: u32,

@@ -56,6 +56,7 @@ pub fn diff_asks(graph: &Graph, plan: &Plan) -> Vec<DiffAsk> {
             let ask = Ask {
                 label: step.label.to_string(),
                 questions: vec![question],
+                unnamed: Vec::new(),
                 script: None,
                 stamp: stamp_path(&step.label),
             };

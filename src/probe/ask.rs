@@ -70,6 +70,7 @@ pub fn ask(step: &Step, filled: &Filled, actions: &dyn Actions) -> Result<Ask, N
     Ok(Ask {
         label: without_host(&step.label),
         questions,
+        unnamed: task.unnamed.clone(),
         script,
         stamp: stamp_path(&step.label),
     })

@@ -22,6 +22,8 @@ pub struct Ask {
     pub label: String,
     /// Questions to collectors.
     pub questions: Vec<Question>,
+    /// Facts of theirs that are not kept.
+    pub unnamed: Vec<String>,
     /// The task's probe script.
     pub script: Option<ProbeScript>,
     /// Where its stamp lies, below the folder.
@@ -203,6 +205,9 @@ impl Slot {
         let mut facts = Facts::new();
         for question in &self.ask.questions {
             facts.extend(found.facts(question)?);
+        }
+        for name in &self.ask.unnamed {
+            facts.remove(name);
         }
         if let Some(script) = &self.ask.script {
             facts.extend(script::read(script, frames.section(&format!("s{index}"))?)?);

@@ -131,7 +131,7 @@ impl Merged {
                 Some((started, events))
             })
             .collect();
-        records.sort_by(|(a, _), (b, _)| (&a.started, &a.run).cmp(&(&b.started, &b.run)));
+        records.sort_by_key(|(run, _)| (moment(&run.started), &run.run));
         let first = records.first().and_then(|(run, _)| moment(&run.started));
         let mut merged = Self::default();
         let mut steps: IndexMap<String, Outcome> = IndexMap::new();
@@ -362,6 +362,24 @@ mod tests {
         all.extend(what);
         all.extend(ends.then_some(last));
         all
+    }
+
+    #[test]
+    fn lives_that_began_within_one_second_are_told_in_order() {
+        let life = |ms: u32, name: &str, what: Vec<Event>, ends: bool| {
+            let mut events = shard("1/2", 10, what, ends);
+            if let What::RunStarted(run) = &mut events[0].what {
+                run.started = format!("2026-11-22T20:14:10.{ms}Z");
+                run.run = format!("20261122-201410-{name}").parse().unwrap();
+            }
+            events
+        };
+        let killed = life(100, "ffff", vec![started(50, "app:a@h1")], false);
+        let done = finished(step("app:a@h1", Final::Ran, 40), 90);
+        let again = life(900, "0000", vec![started(50, "app:a@h1"), done], true);
+        let merged = Merged::of([&killed[..], &again[..]]);
+        assert_eq!(merged.outcomes[0].state, Final::Ran);
+        assert!(!merged.parts[0].ended && merged.parts[1].ended);
     }
 
     #[test]

@@ -64,7 +64,7 @@ impl Tell {
             run,
             stack: stack.to_owned(),
             command: tell.masked(command).as_str().to_owned(),
-            started: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            started: now.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
             hosts: u32::try_from(hosts).unwrap_or(u32::MAX),
             foundry: env!("CARGO_PKG_VERSION").to_owned(),
             shard: party.map(|party| party.shard.to_string()),

@@ -220,6 +220,7 @@ impl Cluster {
             let ask = Ask {
                 label: task.name.clone(),
                 questions: Vec::new(),
+                unnamed: Vec::new(),
                 script: Some(ProbeScript::new(script, &inputs, task.probe.timeout).unwrap()),
                 stamp: "x".to_owned(),
             };

@@ -43,6 +43,7 @@ fn ask(questions: Vec<Question>) -> Ask {
     Ask {
         label: "test:step".into(),
         questions,
+        unnamed: Vec::new(),
         script: None,
         stamp: "test/step".into(),
     }

@@ -37,6 +37,7 @@ fn application(folder: &Folder, path: &Path, scripts: &[(&str, u64)]) -> Applica
                 subject: Value::Text(format!("{path}/{number}")),
                 secret: false,
             }],
+            unnamed: Vec::new(),
             script: None,
             stamp: format!("test/s{number}"),
         };
