@@ -5,10 +5,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use foundry::target::cluster::Access;
+use kube::api::DeleteParams;
 use sha2::{Digest as _, Sha256};
 
 use super::rig::{Hosts, Rig, text, texts};
 use super::support::kubernetes::{Kubernetes, With, programs};
+use super::user::User;
 
 const DEFINITION: &str = "\
 apiVersion: apiextensions.k8s.io/v1
@@ -143,6 +145,49 @@ async fn a_server_that_goes_away_is_waited_for_and_a_wrong_credential_is_not() {
         .await
         .unwrap_err();
     assert!(fault.message.contains("No such file"), "{fault}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_does_not_answer_yet_is_waited_for() {
+    let Some(programs) = programs() else { return };
+    let kubernetes = Kubernetes::start(programs, With::ApiAlone);
+    let rig = Rig::new(kubernetes.kubeconfig(), "demo", false);
+    let user = User::of(&kubernetes).await;
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let webhook = format!(
+        "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingWebhookConfiguration\nmetadata: {{ name: slow }}\nwebhooks:\n  \
+         - name: slow.demo.example\n    admissionReviewVersions: [v1]\n    sideEffects: None\n    failurePolicy: Fail\n    \
+         timeoutSeconds: 1\n    clientConfig: {{ url: 'https://127.0.0.1:{port}/' }}\n    rules:\n      \
+         - {{ apiGroups: [''], apiVersions: [v1], resources: [configmaps], operations: [CREATE, UPDATE], scope: '*' }}\n"
+    );
+    let webhook = [("objects", text(webhook))];
+    let config = [(
+        "objects",
+        text(
+            "{apiVersion: v1, kind: ConfigMap, metadata: {name: x, namespace: default}, data: {a: b}}",
+        ),
+    )];
+    rig.apply("manifest", &webhook).await.unwrap();
+    let applied = async { rig.apply("manifest", &config).await };
+    // It is asked twice and says nothing either time; then somebody takes it away.
+    let removed = async {
+        let first = silent.accept().await.unwrap();
+        let second = silent.accept().await.unwrap();
+        let webhooks = user.api(
+            "admissionregistration.k8s.io/v1",
+            "ValidatingWebhookConfiguration",
+            None,
+        );
+        webhooks
+            .delete("slow", &DeleteParams::default())
+            .await
+            .unwrap();
+        drop((first, second));
+    };
+    let (applied, ()) = tokio::join!(applied, removed);
+    applied.unwrap();
+    assert!(!rig.is_missing("manifest", &config).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -36,3 +36,43 @@ pub fn a_full_disk_is_named_and_the_next_run_repairs(bench: &Bench) {
     bench.build().ok();
     assert!(bench.ready().contains(&name));
 }
+
+/// The `vip` is another machine's: nothing of the cluster is touched for it.
+pub fn an_address_that_another_machine_has_is_not_taken(bench: &Bench) {
+    const OTHER: usize = 5;
+    let own = bench.lab.ssh(OTHER, "hostname -I");
+    let (network, _) = own.trim().rsplit_once('.').unwrap();
+    let vip = format!("{network}.250");
+    bench
+        .lab
+        .ssh(OTHER, &format!("sudo ip address add {vip}/32 dev eth0"));
+    let config = bench.config();
+    let with = config.replace("    ha: true\n", &format!("    ha: true\n    vip: {vip}\n"));
+    assert_ne!(with, config);
+    std::fs::write(bench.lab.config(), with).unwrap();
+    let refused = bench.build().coded(1);
+    let told: Vec<String> = refused
+        .events("step-finished")
+        .iter()
+        .filter(|event| event["what"]["state"] == "failed")
+        .map(|event| format!("{} {}", event["what"]["label"], event["what"]["trouble"]))
+        .collect();
+    assert!(
+        told.iter()
+            .any(|words| words.contains("another machine has it")),
+        "{told:#?}"
+    );
+    assert!(
+        refused
+            .timeline()
+            .iter()
+            .all(|ran| !ran.label.starts_with("k3s:server@")),
+        "a server was restarted"
+    );
+    bench
+        .lab
+        .ssh(OTHER, &format!("sudo ip address del {vip}/32 dev eth0"));
+    std::fs::write(bench.lab.config(), config).unwrap();
+    bench.build().ok();
+    assert_eq!(bench.ready().len(), 5);
+}
