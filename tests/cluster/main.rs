@@ -10,6 +10,8 @@
 mod charts;
 mod cli;
 mod faults;
+#[path = "../support/keeper.rs"]
+mod keeper;
 mod objects;
 mod rendered;
 mod rig;

@@ -14,12 +14,12 @@ use foundry::plan::{mismatches, wanted};
 use foundry::probe::{
     AccessError, AccessKind, Asked, Facts, Fault, Program, Reader, Readers, Reply, ServiceReader,
 };
-use foundry::run::{
-    ActionContext, Keeper, Safekeeping, ServiceWriter, StepError, Tunnel, Upload, Writer, Writers,
-};
-use foundry::secret::{Masker, Secret};
+use foundry::run::{ActionContext, ServiceWriter, StepError, Tunnel, Upload, Writer, Writers};
+use foundry::secret::Masker;
 use foundry::target::cluster::{Access, ClusterService};
 use futures::future::BoxFuture;
+
+use super::keeper::NoKeeper;
 
 /// Hosts of the test: each is this machine, or does not answer. None at all where the API is reached directly.
 #[derive(Default)]
@@ -112,24 +112,6 @@ impl Writers for Hosts {
 
     fn service_writer(&self, _: &str) -> Option<Arc<dyn ServiceWriter>> {
         None
-    }
-}
-
-impl Keeper for Hosts {
-    fn hand_over<'a>(&'a self, _: &'a Safekeeping) -> BoxFuture<'a, Result<(), String>> {
-        Box::pin(async { Err("nothing is kept here".to_owned()) })
-    }
-
-    fn ask<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<Secret<String>>, String>> {
-        Box::pin(async { Ok(None) })
-    }
-
-    fn store(&self, _: &str, _: &Secret<String>) -> Result<(), String> {
-        Err("nothing is kept here".to_owned())
-    }
-
-    fn load(&self, _: &str) -> Result<Option<Secret<String>>, String> {
-        Ok(None)
     }
 }
 
@@ -294,7 +276,7 @@ impl Rig {
             facts: &Facts::new(),
             host_facts: &[],
             writers: &nobody,
-            keeper: &nobody,
+            keeper: &NoKeeper,
             say: &say,
         };
         self.service

@@ -22,11 +22,12 @@ use foundry::probe::{
     ServiceReader, observe,
 };
 use foundry::run::{
-    Action, Keeper, Limits, RunRequest, Safekeeping, ServiceWriter, Stop, Tell, Tunnel, Upload,
-    Writer, Writers,
+    Action, Limits, RunRequest, ServiceWriter, Stop, Tell, Tunnel, Upload, Writer, Writers,
 };
 use foundry::secret::{Masker, Resolution, Resolver, Secret, Vars};
 use futures::future::BoxFuture;
+
+use super::keeper::NoKeeper;
 
 const TASKS: [(&str, &str); 5] = [
     ("note", include_str!("catalog/note.toml")),
@@ -198,24 +199,6 @@ impl foundry::probe::Actions for None_ {
 impl foundry::run::Actions for None_ {
     fn action(&self, _: &str) -> Option<Arc<dyn Action>> {
         None
-    }
-}
-
-impl Keeper for None_ {
-    fn hand_over<'a>(&'a self, _: &'a Safekeeping) -> BoxFuture<'a, Result<(), String>> {
-        Box::pin(async { Err("nothing is kept here".to_owned()) })
-    }
-
-    fn ask<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<Secret<String>>, String>> {
-        Box::pin(async { Ok(None) })
-    }
-
-    fn store(&self, _: &str, _: &Secret<String>) -> Result<(), String> {
-        Err("nothing is kept here".to_owned())
-    }
-
-    fn load(&self, _: &str) -> Result<Option<Secret<String>>, String> {
-        Ok(None)
     }
 }
 
@@ -467,7 +450,7 @@ impl Rig {
             fingerprints: Arc::new(fingerprints()),
             writers: self.writers(),
             actions: Arc::new(None_),
-            keeper: Arc::new(None_),
+            keeper: Arc::new(NoKeeper),
             secrets: Arc::new(resolver),
             limits: self.limits,
             rollouts: self.rollouts(),

@@ -9,6 +9,8 @@
 mod cli;
 mod connect;
 mod jobs;
+#[path = "../support/keeper.rs"]
+mod keeper;
 mod rig;
 mod steps;
 #[path = "../support/truenas.rs"]

@@ -9,11 +9,12 @@ use foundry::plan::{mismatches, wanted};
 use foundry::probe::{
     AccessError, AccessKind, Asked, Facts, Fault, Reader, Readers, ServiceReader,
 };
-use foundry::run::{ActionContext, Keeper, Safekeeping, ServiceWriter, StepError, Writer, Writers};
+use foundry::run::{ActionContext, ServiceWriter, StepError, Writer, Writers};
 use foundry::secret::Secret;
 use foundry::target::truenas::TrueNasService;
 use futures::future::BoxFuture;
 
+use super::keeper::NoKeeper;
 use super::truenas::{KEY, TrueNas};
 
 /// There are no hosts, and nobody to ask.
@@ -45,24 +46,6 @@ impl Writers for Nobody {
 
     fn service_writer(&self, _: &str) -> Option<Arc<dyn ServiceWriter>> {
         None
-    }
-}
-
-impl Keeper for Nobody {
-    fn hand_over<'a>(&'a self, _: &'a Safekeeping) -> BoxFuture<'a, Result<(), String>> {
-        Box::pin(async { Err("nothing is kept here".to_owned()) })
-    }
-
-    fn ask<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<Secret<String>>, String>> {
-        Box::pin(async { Ok(None) })
-    }
-
-    fn store(&self, _: &str, _: &Secret<String>) -> Result<(), String> {
-        Err("nothing is kept here".to_owned())
-    }
-
-    fn load(&self, _: &str) -> Result<Option<Secret<String>>, String> {
-        Ok(None)
     }
 }
 
@@ -225,7 +208,7 @@ impl Rig {
             facts: &Facts::new(),
             host_facts: &[],
             writers: &Nobody,
-            keeper: &Nobody,
+            keeper: &NoKeeper,
             say: &say,
         };
         let failed = |message: String, output: String, hint: Option<String>| Failed {
