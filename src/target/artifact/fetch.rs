@@ -247,13 +247,22 @@ async fn piece(url: &str, part: &Path, login: Option<&Secret<String>>) -> Result
         .await
         .map_err(|error| local(part, error))?;
     let mut body = response.bytes_stream();
+    let mut ended = Ok(());
     while let Some(piece) = body.next().await {
-        let piece = piece.map_err(|error| unreachable(url, &error))?;
-        file.write_all(&piece)
-            .await
-            .map_err(|error| local(part, error))?;
+        match piece {
+            Ok(piece) => file
+                .write_all(&piece)
+                .await
+                .map_err(|error| local(part, error))?,
+            Err(error) => {
+                ended = Err(unreachable(url, &error));
+                break;
+            }
+        }
     }
-    file.sync_all().await.map_err(|error| local(part, error))
+    // What came before a break is on the disk before anybody asks how much it is.
+    file.sync_all().await.map_err(|error| local(part, error))?;
+    ended
 }
 
 fn client() -> Result<reqwest::Client, reqwest::Error> {
