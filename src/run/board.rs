@@ -270,6 +270,10 @@ impl<'w> Board<'w> {
             let urgency = self.candidates.pop()?;
             let step = urgency.2.0;
             if self.state(step) != State::Queued {
+                // Called up for a place, it went with others meanwhile: the place is the next one's.
+                for lane in &self.work.node(step).lanes {
+                    self.call_up(*lane);
+                }
                 continue;
             }
             let full = self
