@@ -350,3 +350,44 @@ fn those_started_together_take_one_place_until_the_last_has_ended() {
     }
     assert_eq!(board.start(), [StepId(3)]);
 }
+
+#[test]
+fn a_place_that_is_meant_for_one_that_goes_with_others_goes_to_the_next() {
+    let node = |weight, with, needs: &[u32]| {
+        Some(Node {
+            needs: needs.iter().copied().map(StepId).collect(),
+            lanes: vec![LaneId(0)],
+            weight,
+            with,
+            ..Node::default()
+        })
+    };
+    let host = Some(LaneId(0));
+    let nodes = vec![
+        node(9, None, &[]),
+        node(9, None, &[]),
+        node(3, host, &[]),
+        node(3, host, &[]),
+        node(1, None, &[]),
+        node(9, host, &[0]),
+    ];
+    let work = Work::new(nodes, vec![2]).unwrap();
+    let mut board = Board::new(&work, 9).together(9);
+    let queue = |board: &mut Board<'_>| {
+        while let Some(step) = board.next_ready() {
+            board.queue(step);
+        }
+    };
+    queue(&mut board);
+    assert_eq!(
+        (board.start(), board.start()),
+        (vec![StepId(0)], vec![StepId(1)])
+    );
+    assert_eq!(board.start(), []);
+    // Both places are free; 2 and 3 are called up for them, and go with 5.
+    board.end(StepId(0), Final::Ran);
+    board.end(StepId(1), Final::Ran);
+    queue(&mut board);
+    assert_eq!(board.start(), [StepId(5), StepId(2), StepId(3)]);
+    assert_eq!(board.start(), [StepId(4)]);
+}
