@@ -262,6 +262,12 @@ fn named_only(text: &str, root: &Node, name: Span, key: &str, value: &str) -> St
 
 /// Appends a section `hosts`.
 fn new_section(text: &str, indent: &str, fields: &[(&str, String)]) -> String {
+    let entry = block(fields, &format!("{indent}  "), text);
+    at_the_end(text, &format!("{indent}hosts:{}{entry}", newline(text)))
+}
+
+/// Appends lines, the last of them without its end, and a blank one before them.
+pub(super) fn at_the_end(text: &str, lines: &str) -> String {
     // Nothing may follow the end of a document but the end of the file.
     let end = text.rfind("\n...").map_or(text.len(), |before| before + 1);
     let newline = newline(text);
@@ -273,10 +279,7 @@ fn new_section(text: &str, indent: &str, fields: &[(&str, String)]) -> String {
     if !edited.ends_with(&newline.repeat(2)) {
         edited += newline;
     }
-    edited += &format!("{indent}hosts:{newline}");
-    edited += &block(fields, &format!("{indent}  "), text);
-    edited += newline;
-    edited + tail
+    edited + lines + newline + tail
 }
 
 /// An entry on lines of its own, the last one without its end.

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::edit::{
-    EditError, end_of_line, in_braces, in_flow, indent, line_after, line_start, newline, spliced,
-    value_at,
+    EditError, at_the_end, end_of_line, in_braces, in_flow, indent, line_after, line_start,
+    newline, spliced, value_at,
 };
 use super::init::quoted;
 use super::parse::parse;
@@ -155,22 +155,6 @@ fn block(key: &str, rest: &[&str], value: &str, indent: &str, newline: &str) -> 
             format!("{indent}{key}:{newline}{below}")
         }
     }
-}
-
-/// Appends a section.
-fn at_the_end(text: &str, lines: &str) -> String {
-    // Nothing may follow the end of a document but the end of the file.
-    let end = text.rfind("\n...").map_or(text.len(), |before| before + 1);
-    let newline = newline(text);
-    let (head, tail) = text.split_at(end);
-    let mut edited = head.to_owned();
-    if !head.ends_with('\n') {
-        edited += newline;
-    }
-    if !edited.ends_with(&newline.repeat(2)) {
-        edited += newline;
-    }
-    edited + lines + newline + tail
 }
 
 /// Returns a place on the last line of the table whose first key is at `first`.

@@ -246,6 +246,16 @@ impl Ended {
             .collect()
     }
 
+    /// Returns the steps that failed, and why.
+    pub fn failures(&self) -> Vec<String> {
+        self.events("step-finished")
+            .iter()
+            .map(|event| &event["what"])
+            .filter(|step| step["state"] == "failed")
+            .map(|step| format!("{} {}", step["label"], step["trouble"]))
+            .collect()
+    }
+
     /// Returns what the last event says.
     pub fn summary(&self) -> Value {
         let last = self.events("run-finished").pop();

@@ -18,12 +18,7 @@ pub fn a_full_disk_is_named_and_the_next_run_repairs(bench: &Bench) {
         "node add {name} without room: {:.1} s",
         full.took.as_secs_f64()
     );
-    let told: Vec<String> = full
-        .events("step-finished")
-        .iter()
-        .filter(|event| event["what"]["state"] == "failed")
-        .map(|event| format!("{} {}", event["what"]["label"], event["what"]["trouble"]))
-        .collect();
+    let told = full.failures();
     assert!(
         told.iter()
             .any(|words| words.to_lowercase().contains("no space left on device")),
@@ -51,12 +46,7 @@ pub fn an_address_that_another_machine_has_is_not_taken(bench: &Bench) {
     assert_ne!(with, config);
     std::fs::write(bench.lab.config(), with).unwrap();
     let refused = bench.build().coded(1);
-    let told: Vec<String> = refused
-        .events("step-finished")
-        .iter()
-        .filter(|event| event["what"]["state"] == "failed")
-        .map(|event| format!("{} {}", event["what"]["label"], event["what"]["trouble"]))
-        .collect();
+    let told = refused.failures();
     assert!(
         told.iter()
             .any(|words| words.contains("another machine has it")),

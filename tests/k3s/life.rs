@@ -11,6 +11,19 @@ fn of<'a>(ran: &'a [Ran], step: &str) -> Vec<&'a Ran> {
         .collect()
 }
 
+fn three_servers_vote(bench: &Bench) {
+    let status = bench.status();
+    assert_eq!(status["healthy"], true, "{status:#}");
+    let servers = status["servers"].as_array().unwrap();
+    assert_eq!(servers.len(), 3);
+    assert!(
+        servers
+            .iter()
+            .all(|server| server["state"] == "voter" && server["peers"] == 2),
+        "{status:#}"
+    );
+}
+
 /// Stages everything at once, then starts servers one after the other, then agents together.
 pub fn brought_up_in_order_and_as_parallel_as_can_be(bench: &Bench) {
     let built = bench.build().ok();
@@ -217,16 +230,7 @@ pub fn a_server_killed_while_it_joins_is_completed(bench: &Bench) {
         "killed while joining, then built: {:.1} s",
         mended.took.as_secs_f64()
     );
-    let status = bench.status();
-    assert_eq!(status["healthy"], true, "{status:#}");
-    let servers = status["servers"].as_array().unwrap();
-    assert_eq!(servers.len(), 3);
-    assert!(
-        servers
-            .iter()
-            .all(|server| server["state"] == "voter" && server["peers"] == 2),
-        "{status:#}"
-    );
+    three_servers_vote(bench);
     assert!(bench.ready().contains(&name));
 }
 
@@ -267,16 +271,7 @@ pub fn a_snapshot_brings_the_cluster_back(bench: &Bench, snapshot: &str) {
         .ssh(0, "sudo k3s kubectl get configmaps --output name");
     assert!(maps.contains("configmap/kept"), "{maps}");
     assert!(!maps.contains("configmap/later"), "{maps}");
-    let status = bench.status();
-    assert_eq!(status["healthy"], true, "{status:#}");
-    let servers = status["servers"].as_array().unwrap();
-    assert_eq!(servers.len(), 3);
-    assert!(
-        servers
-            .iter()
-            .all(|server| server["state"] == "voter" && server["peers"] == 2),
-        "{status:#}"
-    );
+    three_servers_vote(bench);
     // To the restored cluster no node has been heard of since the snapshot: for a moment they pass for lost.
     bench.wait("every node to be heard of", || bench.ready().len() == 5);
     let again: Vec<String> = bench
