@@ -272,8 +272,16 @@ pub fn a_snapshot_brings_the_cluster_back(bench: &Bench, snapshot: &str) {
     assert!(maps.contains("configmap/kept"), "{maps}");
     assert!(!maps.contains("configmap/later"), "{maps}");
     three_servers_vote(bench);
-    // To the restored cluster no node has been heard of since the snapshot: for a moment they pass for lost.
-    bench.wait("every node to be heard of", || bench.ready().len() == 5);
+    // The restored cluster takes its nodes for ready as they were at the snapshot, then for lost until it hears of them again.
+    let since = bench.lab.ssh(0, "date -u +%Y-%m-%dT%H:%M:%S");
+    bench.wait("every node to be heard of", || {
+        let heard = bench.lab.ssh(
+            0,
+            "sudo k3s kubectl get leases --namespace kube-node-lease --output jsonpath='{range .items[*]}{.spec.renewTime}{\"\\n\"}{end}'",
+        );
+        let fresh = heard.lines().filter(|renewed| *renewed > since.trim());
+        fresh.count() == 5 && bench.ready().len() == 5
+    });
     let again: Vec<String> = bench
         .build()
         .ok()
