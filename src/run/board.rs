@@ -285,6 +285,10 @@ impl<'w> Board<'w> {
                 .find(|lane| self.lane(*lane).is_full());
             let Some(full) = full else {
                 if !self.rollouts.confirm(step) {
+                    // Held back: a place that it was called up for is the next one's.
+                    for lane in &self.work.node(step).lanes {
+                        self.call_up(*lane);
+                    }
                     continue;
                 }
                 self.begin(step);

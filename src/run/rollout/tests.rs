@@ -637,6 +637,62 @@ impl Observe<()> for Onlooker<'_> {
     fn stopping(&mut self, _: bool) {}
 }
 
+/// Three hosts, one of which may be unavailable. The last gets its turn by a step that comes late: its first step, held back
+/// until then behind the one of the host before, goes along.
+#[test]
+fn a_host_that_begins_by_a_late_step_has_its_held_ones_go_along() {
+    let node = |needs: &[u32]| Node {
+        needs: needs.iter().copied().map(StepId).collect(),
+        lanes: vec![LaneId(0)],
+        weight: 1,
+        free: false,
+        with: None,
+    };
+    // 0: of nobody. 1, 2: the first host's, its second after 0. 3: of the second host. 4, 5: of the third, its second after 0.
+    let nodes = vec![
+        node(&[]),
+        node(&[]),
+        node(&[0]),
+        node(&[]),
+        node(&[]),
+        node(&[0]),
+    ];
+    let on = [None, Some(0), Some(0), Some(1), Some(2), Some(2)];
+    let case = Case {
+        rules: vec![rule(
+            "app",
+            3,
+            &Rollout {
+                max_failures: Some(Share::Count(0)),
+                max_unavailable: Some(Share::Count(1)),
+                ..Rollout::default()
+            },
+        )],
+        on: on
+            .iter()
+            .map(|host| host.map(|host| (RuleId(0), HostId(host))))
+            .collect(),
+        jobs: 2,
+        together: 1,
+        outcomes: vec![Final::Ran; 6],
+        // The first host has done when 0 ends, before anything else gets to know.
+        settled: vec![None, None, Some(Final::Satisfied), None, None, None],
+        // What began last ends first.
+        choices: vec![1, 0],
+        checks: vec![true],
+        stop_after: None,
+        nodes,
+    };
+    let (notes, counts) = play(&case);
+    assert!(
+        notes.ended.values().all(|state| state.is_done()),
+        "{:?} {:?}",
+        notes.ended,
+        notes.stops
+    );
+    assert_eq!(counts[0].1.done, 3);
+}
+
 #[test]
 fn batches_are_as_said() {
     let hosts: Vec<HostId> = (0..10).map(HostId).collect();

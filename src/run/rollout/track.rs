@@ -170,6 +170,10 @@ impl Track {
             self.busy += 1;
         }
         self.put_out(host);
+        // A step that comes late may be what lets the host begin: those held back before it go along.
+        if let Some(steps) = self.held.remove(&(stage, host)) {
+            self.pending.push(Move::Release(steps));
+        }
         let batch = self.stages[stage as usize].batch;
         if self.announced != Some(batch) {
             self.announced = Some(batch);
@@ -342,7 +346,6 @@ impl Track {
     /// Lets hosts of the open stage begin, as far as there is room for them.
     fn release(&mut self) {
         let at = u32::try_from(self.stage).unwrap_or(u32::MAX);
-        let mut released = Vec::new();
         let mut barred = false;
         while let Some((_, host)) = self
             .held
@@ -355,10 +358,6 @@ impl Track {
                 break;
             }
             self.admit(host, at);
-            released.extend(self.held.remove(&(at, host)).unwrap_or_default());
-        }
-        if !released.is_empty() {
-            self.pending.push(Move::Release(released));
         }
         if barred && self.busy == 0 {
             let most = self.rule.max_unavailable.unwrap_or_default();
