@@ -183,6 +183,40 @@ with = { path = "/ROOT/apart" }
 }
 
 #[test]
+fn what_could_not_be_asked_and_answers_by_now_blocks_nothing() {
+    let mut rig = Rig::new(
+        1,
+        r#"
+[steps.server]
+uses = "answers"
+on   = "hosts"
+with = { path = "/ROOT/server" }
+[steps.after]
+uses  = "shell"
+on    = "hosts"
+with  = { path = "/ROOT/after" }
+needs = ["server"]
+[steps.last]
+uses  = "shell"
+on    = "hosts"
+with  = { path = "/ROOT/last" }
+needs = ["after"]
+"#,
+    );
+    // It comes back between the plan and its turn, as one does whose host has just booted.
+    let machine = Arc::clone(&rig.machines[0]);
+    rig.watch = Arc::new(move |event| {
+        if matches!(&event.what, What::StepStarted { label } if label == "demo:server@h0") {
+            machine.write("server", "");
+        }
+    });
+    let told = rig.build("stack");
+    assert_eq!(told.of(Final::Satisfied), "server@h0");
+    assert_eq!(ran(&told), "after@h0 last@h0");
+    assert_eq!(told.of(Final::Blocked), "");
+}
+
+#[test]
 fn applied_is_not_done() {
     let rig = Rig::new(
         1,

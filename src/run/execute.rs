@@ -112,6 +112,15 @@ impl Executor {
         })
     }
 
+    /// Returns whether all that `step` needs is as wanted by now, here or as the plan found it.
+    fn needs_are_done(&self, step: StepId) -> bool {
+        let traces = self.traces();
+        self.shared.graph.step(step).needs.iter().all(|need| {
+            traces[need.0 as usize].done
+                || self.shared.plan.verdict(*need) == Some(Verdict::Satisfied)
+        })
+    }
+
     fn uses_outputs_of(&self, step: StepId, other: StepId) -> bool {
         let graph = &self.shared.graph;
         graph.step(step).inputs.values().flat_map(Input::holes).any(
@@ -225,6 +234,8 @@ impl Execute for Executor {
                 satisfied(false, &decision.outputs)
             }
             Verdict::Blocked => match decision.reasons.first()? {
+                // What it needs could not be asked while planning, and has become as wanted since.
+                Reason::Needs { .. } if self.needs_are_done(step) => None,
                 Reason::Needs { label } => {
                     let account = Account {
                         blocked_by: Some(label.clone()),

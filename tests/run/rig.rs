@@ -29,12 +29,13 @@ use futures::future::BoxFuture;
 
 use super::keeper::NoKeeper;
 
-const TASKS: [(&str, &str); 5] = [
+const TASKS: [(&str, &str); 6] = [
     ("note", include_str!("catalog/note.toml")),
     ("started", include_str!("catalog/started.toml")),
     ("shell", include_str!("catalog/shell.toml")),
     ("lie", include_str!("catalog/lie.toml")),
     ("check", include_str!("catalog/check.toml")),
+    ("answers", include_str!("catalog/answers.toml")),
 ];
 
 /// What can go wrong with a host.
