@@ -75,6 +75,13 @@ pub(super) enum Refusal {
     Missing,
 }
 
+/// What sudo says and goes on all the same.
+const WARNINGS: [&str; 3] = [
+    "sudo: unable to resolve host ",
+    "sudo: unable to send audit message",
+    "sudo: setrlimit(",
+];
+
 /// Reads sudo's refusal out of a reply; `None` when the program itself answered.
 pub(super) fn refusal(reply: &Reply) -> Option<Refusal> {
     if !reply.stdout.is_empty() {
@@ -97,7 +104,7 @@ pub(super) fn refusal(reply: &Reply) -> Option<Refusal> {
         }
         Some(1)
             if line(&|l| {
-                l.starts_with("sudo: ")
+                (l.starts_with("sudo: ") && !WARNINGS.iter().any(|warning| l.starts_with(warning)))
                     || l.contains("is not in the sudoers file")
                     || (l.starts_with("Sorry, user ") && l.contains("is not allowed to"))
                     || l.contains("may not run sudo")
@@ -168,6 +175,22 @@ mod tests {
             (reply(1, "x", "sudo: a password is required\n"), None),
             (reply(1, "", "grep: no such file\n"), None),
             (reply(0, "", "sudo: unable to resolve host x\n"), None),
+            (
+                reply(
+                    1,
+                    "",
+                    "sudo: unable to resolve host x: Name or service not known\n",
+                ),
+                None,
+            ),
+            (
+                reply(
+                    1,
+                    "",
+                    "sudo: unable to resolve host x: Name or service not known\nsudo: a password is required\n",
+                ),
+                Some(Refusal::PasswordNeeded),
+            ),
             (reply(2, "", "sudo: a password is required\n"), None),
         ] {
             assert_eq!(
