@@ -204,6 +204,25 @@ fn a_file_is_written_whole_and_kept_when_only_its_mode_is_wrong() {
     file.apply();
     assert_eq!(fs::read_to_string(&path).unwrap(), content);
 
+    // As somebody else's.
+    let theirs = one(
+        "file",
+        &[
+            ("path", text(path.to_str().unwrap())),
+            ("content", text(content)),
+            ("owner", text("nobody:nogroup")),
+            ("mode", text("4711")),
+        ],
+    );
+    theirs.apply();
+    assert_eq!((theirs.wrong().len(), mode(&path)), (0, 0o4711));
+    file.apply();
+    fs::remove_file(&path).unwrap();
+    theirs.apply();
+    assert_eq!((theirs.wrong().len(), mode(&path)), (0, 0o4711));
+    file.apply();
+    assert_eq!((file.wrong().len(), mode(&path)), (0, 0o640));
+
     // A link there is replaced, and what it led to left alone.
     let other = folder.path().join("other");
     fs::rename(&path, &other).unwrap();
@@ -238,17 +257,31 @@ fn a_directory_and_a_link_are_made_and_mended() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
     assert_eq!(directory.wrong().len(), 1);
     directory.apply();
-
-    let link = path.join("link");
-    let symlink = one(
-        "symlink",
+    let theirs = folder.path().join("c/d/theirs");
+    let theirs = one(
+        "directory",
         &[
-            ("path", text(link.to_str().unwrap())),
-            ("to", text("../target one")),
+            ("path", text(theirs.to_str().unwrap())),
+            ("owner", text("nobody:nogroup")),
+            ("mode", text("1770")),
         ],
     );
+    theirs.apply();
+    assert!(theirs.wrong().is_empty(), "{:?}", theirs.wrong());
+    assert_eq!(mode(&folder.path().join("c/d")), 0o755);
+
+    let link = path.join("link");
+    let symlink = |to: &str| {
+        one(
+            "symlink",
+            &[("path", text(link.to_str().unwrap())), ("to", text(to))],
+        )
+    };
+    symlink("elsewhere").apply();
+    let symlink = symlink("../target one");
     symlink.apply();
     assert_eq!(fs::read_link(&link).unwrap(), Path::new("../target one"));
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 1);
     fs::remove_file(&link).unwrap();
     fs::write(&link, "somebody's").unwrap();
     let (ended, output) = symlink.try_apply();

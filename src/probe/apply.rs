@@ -14,6 +14,7 @@ use super::mask::Mask;
 use super::reader::{Program, Reply};
 use super::shell::{ShellError, assign_used_into, quote, quote_into};
 use super::stamp::stamps_folder;
+use super::timed::{self, TOOK_TOO_LONG, Timed};
 use crate::catalog::{Effect, Value, Values, evaluate_over};
 
 /// What is done to a host for one step.
@@ -47,7 +48,8 @@ pub struct Application {
 pub struct Applications {
     nonce: Nonce,
     text: Zeroizing<String>,
-    scripts: Duration,
+    timed: Timed,
+    deadline: Duration,
     folder: String,
     masks: Vec<Mask>,
     asks: Vec<Arc<Ask>>,
@@ -97,6 +99,9 @@ pub struct Found {
 /// Time between asking a script to end and killing it.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// Time for noticing that a script's time is over and for killing it.
+const NOTICING: Duration = Duration::from_secs(5);
+
 /// Time for recalling a program.
 const RECALL: Duration = Duration::from_secs(20);
 
@@ -108,15 +113,22 @@ const SAY: &str = "::say ";
 
 impl Applications {
     /// Begins a program for a host of `stack`, which has its stamps in a folder of its own there.
+    ///
+    /// The scripts run one after the other under a shell in a session of its own, and so in a process group of its own:
+    /// whatever of the group is left when that shell ends is killed. Services that systemd started are not of it. Its text
+    /// comes on standard input, so that nothing of it stands in a command line or an environment.
     #[must_use]
     pub fn new(stack: &str, nonce: Nonce) -> Self {
         let mut text = Zeroizing::new(String::new());
         frame::prelude(&mut text, &nonce);
-        text.push_str("__w=\n");
+        let _ = writeln!(text, "setsid sh <<'__{}__' &", nonce.word());
+        frame::prelude(&mut text, &nonce);
+        text.push_str("__w=0\n");
         Self {
             nonce,
             text,
-            scripts: Duration::ZERO,
+            timed: Timed::default(),
+            deadline: Duration::ZERO,
             folder: stamps_folder(stack),
             masks: Vec::new(),
             asks: Vec::new(),
@@ -155,11 +167,9 @@ impl Applications {
             folder: &self.folder,
             nonce: &self.nonce,
         };
-        let mut text = Zeroizing::new(String::new());
-        part.render(&mut text, &job)
+        part.render(&mut self.timed, &mut self.text, &job)
             .map_err(|error| fault(error.to_string()))?;
-        self.text.push_str(&text);
-        self.scripts += job.effect.timeout + GRACE;
+        self.deadline += job.effect.timeout + GRACE + NOTICING;
         self.masks.push(Mask::of(job.values));
         self.asks.push(Arc::new(job.ask));
         Ok(())
@@ -170,10 +180,19 @@ impl Applications {
     pub fn finish(mut self) -> Application {
         let verify = Batch::again(self.asks, Some(&self.folder), self.nonce.clone());
         // Where nothing was done there is nothing to look at.
-        self.text.push_str("[ \"$__w\" ] || { __e 0; exit 0; }\n");
+        let _ = write!(
+            self.text,
+            "exit \"$__w\"\n\
+             __{}__\n\
+             __p=$!\n\
+             wait \"$__p\"; __w=$?\n\
+             kill -s KILL -- \"-$__p\" 2>/dev/null\n\
+             [ \"$__w\" -ne 0 ] || {{ __e 0; exit 0; }}\n",
+            self.nonce.word()
+        );
         self.text.push_str(verify.program().text.expose());
         let program = Program {
-            deadline: self.scripts + verify.program().deadline,
+            deadline: self.deadline + verify.program().deadline,
             text: std::mem::take(&mut *self.text).into(),
         };
         Application {
@@ -325,8 +344,7 @@ fn applied(frames: &Frames, number: usize, mask: &Mask) -> Applied {
 
 fn ended(script: &Section) -> Ended {
     match script.status {
-        // `timeout` says on its own standard error what it does; the script's goes elsewhere.
-        Some(_) if script.err.contains("timeout: sending signal") => Ended::TookTooLong,
+        Some(TOOK_TOO_LONG) => Ended::TookTooLong,
         Some(0) => Ended::Well,
         Some(status) => Ended::Status(status),
         None => Ended::Cut,
@@ -361,10 +379,7 @@ struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// The script runs in a shell of its own under `timeout`, which gives it a process group of its own. Its text and
-    /// variables come on file descriptor 9 and what it reads on 0, so that nothing of either stands in a command line or
-    /// an environment. Whatever of the group is left when it ends is killed; services that systemd started are not of it.
-    fn render(&self, out: &mut String, job: &Job<'_>) -> Result<(), ShellError> {
+    fn render(&self, timed: &mut Timed, out: &mut String, job: &Job<'_>) -> Result<(), ShellError> {
         let number = self.number;
         let (folder, name) = job
             .ask
@@ -374,71 +389,54 @@ impl Part<'_> {
         let folder = quote(&format!("{}/{folder}", self.folder))?;
         let name = quote(name)?;
         let recalled = recalled(self.folder, self.nonce)?;
+        let mut variables = Zeroizing::new(String::new());
+        assign_used_into(&mut variables, self.script, job.values)?;
+        // A here-document always ends with a line break.
+        let here = self.stdin.is_some_and(|text| {
+            text.len() <= SMALL && text.ends_with('\n') && !text.contains('\0')
+        });
+        let mut stdin = Zeroizing::new(String::new());
+        if let Some(text) = self.stdin.filter(|_| !here) {
+            quote_into(&mut stdin, text)?;
+        }
+        let stamp = job.stamp.map(|stamp| quote(&stamp.encode())).transpose()?;
+        // Nothing is refused after this.
+        let script = timed.ready(self.script, &job.ask.label, &variables, out)?;
         let _ = writeln!(out, "if [ ! -e {recalled} ]; then\n__o apply{number}");
         if job.by_stamp && job.stamp.is_some() {
             // Whatever comes of this, what was there before is no more.
             let _ = writeln!(out, "[ ! -e {folder}/{name} ] || : >{folder}/{name}");
         }
-        let word = self.nonce.word();
-        // A here-document always ends with a line break.
-        let here = self
-            .stdin
-            .filter(|text| text.len() <= SMALL && text.ends_with('\n') && !text.contains('\0'));
-        match (self.stdin, here) {
-            (Some(text), None) if !text.is_empty() => {
-                out.push_str("printf %s ");
-                quote_into(out, text)?;
-                out.push_str(" 2>/dev/null | ");
+        let call = format!("__r \"$__p{script}\" 2>&1");
+        let _ = match self.stdin {
+            None | Some("") => writeln!(out, "{call} </dev/null &"),
+            Some(text) if here => {
+                let end = format!("__{}_0__", self.nonce.word());
+                writeln!(out, "{call} <<'{end}' &\n{text}{end}")
             }
-            (_, Some(_)) => {}
-            _ => out.push_str("</dev/null "),
-        }
-        let grace = GRACE.as_secs();
-        let seconds = job.effect.timeout.as_secs_f64();
-        let _ = write!(
-            out,
-            "timeout -v -k {grace} {seconds} sh -c 'exec 2>&1; . /proc/self/fd/9' 9<<'__{word}__'"
-        );
-        if here.is_some() {
-            let _ = write!(out, " <<'__{word}_0__'");
-        }
-        out.push_str(" &\nexec 9<&-\nlabel=");
-        quote_into(out, &job.ask.label)?;
-        out.push('\n');
-        assign_used_into(out, self.script, job.values)?;
-        let _ = write!(
-            out,
-            "__f() {{\n{}\n}}\nset -eu\n__f\n__{word}__\n",
-            self.script
-        );
-        if let Some(text) = here {
-            let _ = writeln!(out, "{text}__{word}_0__");
-        }
+            Some(_) => writeln!(out, "printf %s {} 2>/dev/null | {call} &", &*stdin),
+        };
         let _ = write!(
             out,
             "__p=$!\n\
-             wait \"$__p\"; __s=$?\n\
-             kill -s KILL -- \"-$__p\" 2>/dev/null\n\
+             __t {} {}\n\
              __c apply{number}\n\
              if [ \"$__s\" -eq 0 ]; then\n\
              __w=1\n\
-             __o stamp{number}\n"
+             __o stamp{number}\n",
+            timed::seconds(job.effect.timeout),
+            GRACE.as_secs()
         );
-        match job.stamp {
+        let _ = match stamp {
             // Written in place: half a stamp is none, and until the script had ended there was no true one either.
-            Some(stamp) => {
-                let text = quote(&stamp.encode())?;
-                let _ = writeln!(
-                    out,
-                    "umask 077\n\
-                     {{ [ -d {folder} ] || mkdir -p -- {folder}; }} && printf %s {text} >{folder}/{name} || __s=$?\n\
-                     umask 022"
-                );
-            }
-            None => {
-                let _ = writeln!(out, "rm -f -- {folder}/{name} || __s=$?");
-            }
-        }
+            Some(text) => writeln!(
+                out,
+                "umask 077\n\
+                 {{ [ -d {folder} ] || mkdir -p -- {folder}; }} && printf %s {text} >{folder}/{name} || __s=$?\n\
+                 umask 022"
+            ),
+            None => writeln!(out, "rm -f -- {folder}/{name} || __s=$?"),
+        };
         let _ = write!(out, "__c stamp{number}\nfi\nfi\n");
         Ok(())
     }

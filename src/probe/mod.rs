@@ -15,6 +15,7 @@ mod reader;
 mod script;
 mod shell;
 mod stamp;
+mod timed;
 
 pub use apply::{Application, Applications, Applied, Ended, Found, Job, Progress};
 pub use ask::{Actions, NotAsked, ask};

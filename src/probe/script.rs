@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 use super::fact::{Fact, Facts, Fault};
 use super::frame::Section;
 use super::mask::Mask;
-use super::shell::{ShellError, assign_used_into, quote_into, uses};
+use super::shell::{ShellError, assign_used_into, uses};
+use super::timed::{self, TOOK_TOO_LONG, Timed};
 use crate::catalog::Values;
 
 /// A probe script bound to its variables.
@@ -74,46 +75,14 @@ impl Hash for ProbeScript {
 /// Time-out of a probe script that sets none.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Status that stands for a script which was killed for taking too long.
-const TOOK_TOO_LONG: i32 = -1;
-
-/// `__q INDEX SCRIPT SECONDS` runs a script in a process of its own; variables come from `__i`. One ticker for the whole
-/// program wakes the waiting shell once a second, which counts; a script that is over its time is stopped with all its
-/// descendants and killed. The ticker takes its sleep with it when it goes.
-///
-/// SIGUSR1 is 10 on all of Linux that Debian and Ubuntu run on here, so an interrupted wait ends with status 138.
-const FUNCTIONS: &str = r#"__ticks=0
-trap '__ticks=$((__ticks + 1)); __n=$((__n + 1))' USR1
-{ trap 'kill "$__z" 2>/dev/null; exit 0' TERM
-while :; do sleep 1 & __z=$!; wait "$__z"; kill -USR1 $$ 2>/dev/null || exit 0; done; } </dev/null >/dev/null 2>&1 &
-__ticker=$!
-__q() {
+/// `__q NUMBER SCRIPT SECONDS` asks by a script, as one frame.
+const FUNCTION: &str = r#"__q() {
 __o "s$1"
-{ trap - USR1; set -eu; __i; eval "$2"; set --; __f; } </dev/null &
+__r "$2" </dev/null &
 __p=$!
-__ticks=0
-while :; do
-wait "$__p"; __s=$?
-[ "$__s" -eq 138 ] || break
-if [ "$__ticks" -gt "$3" ]; then __x "$__p"; wait "$__p"; __s=-1; break; fi
-done 2>/dev/null
+__t "$3" 0
 __c "s$1"
 }
-__x() {
-__all=$1
-kill -STOP "$1"
-while :; do
-__more=
-for __d in /proc/[0-9]*; do
-IFS= read -r __w <"$__d/stat" || continue
-__d=${__d#/proc/}
-set -- ${__w##*) }
-case " $__all " in *" $__d "*) ;; *" $2 "*) kill -STOP "$__d"; __all="$__all $__d"; __more=1 ;; esac
-done
-[ "$__more" ] || break
-done
-kill -KILL $__all
-} 2>/dev/null
 "#;
 
 /// Appends the calls of `scripts`, each as the frame `s<number>`; returns how many processes that starts, sleeps of the
@@ -122,32 +91,19 @@ pub(super) fn render<'a>(
     scripts: impl IntoIterator<Item = (usize, &'a str, &'a ProbeScript)>,
     out: &mut String,
 ) -> Result<u32, ShellError> {
-    let mut defined = indexmap::IndexSet::new();
+    let mut timed = Timed::default();
     let mut processes = 0;
     for (number, label, script) in scripts {
         if processes == 0 {
-            out.push_str(FUNCTIONS);
-            processes += 2;
+            out.push_str(FUNCTION);
+            processes += timed::TICKER;
         }
-        let (index, new) = defined.insert_full(&script.text);
-        if new {
-            // Held as text and made a function only in the process that calls it: a script that is no shell at all
-            // breaks itself and nobody else.
-            let _ = write!(out, "__p{index}=");
-            quote_into(out, &format!("__f() {{\n{}\n}}", script.text))?;
-            out.push('\n');
-        }
-        out.push_str("__i() {\nlabel=");
-        quote_into(out, label)?;
-        out.push('\n');
-        out.push_str(&script.variables);
-        let seconds = script.timeout.as_secs_f64().ceil();
-        let _ = writeln!(out, "}}\n__q {number} \"$__p{index}\" {seconds}");
+        let index = timed.ready(&script.text, label, &script.variables, out)?;
+        let seconds = timed::seconds(script.timeout);
+        let _ = writeln!(out, "__q {number} \"$__p{index}\" {seconds}");
         processes += 1;
     }
-    if processes > 0 {
-        out.push_str("kill \"$__ticker\" 2>/dev/null; wait \"$__ticker\"\ntrap '' USR1\n");
-    }
+    timed.end(out);
     Ok(processes)
 }
 
