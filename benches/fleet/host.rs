@@ -196,13 +196,13 @@ impl<'a> Reply<'a> {
                 };
                 // No stamp is left for what failed.
                 if !(name.starts_with("stamp") && name != "stamps" && failed) {
-                    failed = self.section(name, body) != 0;
+                    failed = self.section(name, body, label) != 0;
                 }
                 done |= name.starts_with("apply") && !failed;
                 if name.starts_with("apply") {
                     tried = true;
                 }
-            } else if line.starts_with("[ \"$__w\" ]") && tried && !done {
+            } else if line.starts_with("[ \"$__w\" -ne 0 ]") && tried && !done {
                 self.mark("e 0");
                 return 0;
             } else if let Some(quoted) = line.strip_prefix("label=") {
@@ -236,7 +236,7 @@ impl<'a> Reply<'a> {
         let _ = write!(self.err, "\n{} {words}\n", self.nonce);
     }
 
-    fn section(&mut self, name: &str, body: &str) -> u32 {
+    fn section(&mut self, name: &str, body: &str, label: &str) -> u32 {
         self.mark(&format!("o {name}"));
         let status = match name {
             "host" => self.of_host(body),
@@ -246,7 +246,7 @@ impl<'a> Reply<'a> {
             "unit" => self.units(body),
             "line" => self.lines(body),
             "stamps" => self.stamps(body),
-            name if name.starts_with("apply") => self.apply(body),
+            name if name.starts_with("apply") => self.apply(label),
             _ => 0,
         };
         self.mark(&format!("c {name} {status}"));
@@ -449,12 +449,7 @@ impl<'a> Reply<'a> {
         self.mark(&format!("c s{number} 0"));
     }
 
-    fn apply(&mut self, body: &str) -> u32 {
-        let label = body
-            .lines()
-            .find_map(|line| line.strip_prefix("label="))
-            .and_then(|quoted| words(quoted).next())
-            .unwrap_or_default();
+    fn apply(&mut self, label: &str) -> u32 {
         if self.host.fails && label == FAILING {
             self.out.push_str("no space left on device\n");
             return 1;

@@ -164,12 +164,22 @@ impl Handler for Client {
         &mut self,
         channel: ChannelId,
         data: &[u8],
-        _: &mut Session,
+        session: &mut Session,
     ) -> Result<(), russh::Error> {
-        if let Some((_, input)) = self.input.iter_mut().find(|(id, _)| *id == channel) {
-            input.extend_from_slice(data);
-        }
-        Ok(())
+        let Some((_, input)) = self.input.iter_mut().find(|(id, _)| *id == channel) else {
+            return Ok(());
+        };
+        input.extend_from_slice(data);
+        // A shell's next program ends with this, in a line of its own.
+        let Some(word) = ending(input) else {
+            return Ok(());
+        };
+        let input = std::mem::take(input);
+        self.served.programs.fetch_add(1, Ordering::Relaxed);
+        let answer = self.hosts.answer(self.at, &String::from_utf8_lossy(&input));
+        let end = format!("\n{word} {}\n", answer.status);
+        session.extended_data(channel, 1, [answer.stderr, end.clone().into()].concat())?;
+        session.data(channel, [answer.stdout, end.into()].concat())
     }
 
     async fn channel_eof(
@@ -177,16 +187,26 @@ impl Handler for Client {
         channel: ChannelId,
         session: &mut Session,
     ) -> Result<(), russh::Error> {
-        let Some(at) = self.input.iter().position(|(id, _)| *id == channel) else {
-            return Ok(());
-        };
-        let (_, input) = self.input.swap_remove(at);
-        self.served.programs.fetch_add(1, Ordering::Relaxed);
-        let answer = self.hosts.answer(self.at, &String::from_utf8_lossy(&input));
-        session.extended_data(channel, 1, answer.stderr)?;
-        session.data(channel, answer.stdout)?;
-        session.exit_status_request(channel, answer.status)?;
+        self.input.retain(|(id, _)| *id != channel);
+        session.exit_status_request(channel, 0)?;
         session.eof(channel)?;
         session.close(channel)
     }
+
+    async fn channel_close(
+        &mut self,
+        channel: ChannelId,
+        _: &mut Session,
+    ) -> Result<(), russh::Error> {
+        self.input.retain(|(id, _)| *id != channel);
+        Ok(())
+    }
+}
+
+/// Returns the word that marks the end of a program whose text has come whole.
+fn ending(input: &[u8]) -> Option<String> {
+    let line = input.strip_suffix(b"\n")?;
+    let line = &line[line.iter().rposition(|byte| *byte == b'\n')? + 1..];
+    let word = line.strip_prefix(b"foundry_end ")?;
+    Some(String::from_utf8_lossy(word).into_owned())
 }

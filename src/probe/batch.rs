@@ -216,7 +216,7 @@ impl Slot {
     }
 }
 
-/// The shell that runs it and the `cat` that reads it are processes too.
+/// The shell that reads it and the one that runs it are processes too.
 const SHELL: u32 = 2;
 
 fn render(

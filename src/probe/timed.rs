@@ -20,10 +20,13 @@ pub(super) const TICKER: u32 = 2;
 /// program wakes the waiting shell once a second, and `__n` counts that. A script over its time is told to end, if it has a
 /// grace, and killed with all its descendants after that. The ticker takes its sleep with it when it goes.
 ///
+/// All of this may be in a subshell, whose process is not `$$`.
+///
 /// SIGUSR1 is 10 on all of Linux that Debian and Ubuntu run on here, so an interrupted wait ends with status 138.
-const FUNCTIONS: &str = r#"trap '__n=$((__n + 1))' USR1
+const FUNCTIONS: &str = r#"IFS=' ' read -r __me __w </proc/self/stat
+trap '__n=$((__n + 1))' USR1
 { trap 'kill "$__z" 2>/dev/null; exit 0' TERM
-while :; do sleep 1 & __z=$!; wait "$__z"; kill -USR1 $$ 2>/dev/null || exit 0; done; } </dev/null >/dev/null 2>&1 &
+while :; do sleep 1 & __z=$!; wait "$__z"; kill -USR1 "$__me" 2>/dev/null || exit 0; done; } </dev/null >/dev/null 2>&1 &
 __ticker=$!
 __r() { trap - USR1; set -eu; __i; eval "$1"; set --; __f; }
 __u() { IFS=' .' read -r __up __w </proc/uptime; }

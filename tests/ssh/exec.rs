@@ -110,6 +110,65 @@ async fn what_is_left_in_the_background_holds_nobody_up() {
     run(&fleet, &format!("kill {}", out(&reply))).await.unwrap();
 }
 
+/// Programs of a host share a shell, and nothing of one is left for the next.
+#[tokio::test]
+async fn a_shell_stays_from_one_program_to_the_next() {
+    let Some(sshd) = Sshd::start("MaxSessions 1") else {
+        return;
+    };
+    if sshd.user != "root" {
+        skip("uploads run as root");
+        return;
+    }
+    let fleet = fleet(&sshd);
+    let shell = out(&run(&fleet, "echo $$").await.unwrap());
+    let text =
+        "cd /tmp; umask 077; secret=1; trap 'echo trapped' EXIT; set -- a b; cat; echo $$; exit 7";
+    let reply = run(&fleet, text).await.unwrap();
+    assert_eq!(
+        (out(&reply), reply.status),
+        (format!("{shell}trapped\n"), Some(7))
+    );
+    let reply = run(&fleet, "pwd; umask; echo \"${secret-none} $#\" $$")
+        .await
+        .unwrap();
+    assert!(!out(&reply).starts_with("/tmp\n"), "{}", out(&reply));
+    assert!(
+        out(&reply).ends_with(&format!("0022\nnone 0 {shell}")),
+        "{}",
+        out(&reply)
+    );
+
+    // What answers without a line's end, or nothing, is told from the end of its program.
+    assert_eq!(out(&run(&fleet, "printf x").await.unwrap()), "x");
+    assert_eq!(out(&run(&fleet, "false").await.unwrap()), "");
+
+    // Its one session makes room for a file, and a program that is none ends its shell and says so.
+    let upload = Upload {
+        owner: "root:root".into(),
+        ..upload::file(&sshd, b"some bytes\n", &sshd.path("uploaded"))
+    };
+    let writer = fleet.writer(H).await.unwrap();
+    writer.upload(&upload).await.unwrap();
+    let other = out(&run(&fleet, "echo $$").await.unwrap());
+    assert_ne!(other, shell);
+    let reply = run(&fleet, "if true; then").await.unwrap();
+    assert_eq!(reply.status, Some(2));
+    assert!(String::from_utf8_lossy(&reply.stderr).contains("yntax error"));
+
+    // One that is killed while it waits is nobody's trouble; one that is killed at work is.
+    let third = out(&run(&fleet, "echo $$").await.unwrap());
+    assert_ne!(third, other);
+    let pid = nix::unistd::Pid::from_raw(third.trim().parse().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    assert_eq!(out(&run(&fleet, "echo again").await.unwrap()), "again\n");
+    let reply = run(&fleet, "echo out; kill -9 $$; sleep 60; echo never")
+        .await
+        .unwrap();
+    assert_ne!(reply.status, Some(0), "{reply:?}");
+    assert_eq!(fleet.connections(), 1);
+}
+
 #[tokio::test]
 async fn an_sshd_that_dies_mid_run_is_a_lost_connection_and_the_next_use_opens_another() {
     let Some(sshd) = Sshd::start("") else { return };

@@ -20,7 +20,7 @@ const PIECE: usize = 32 << 10;
 
 /// After the exit status, how long to wait for more output of something left behind in the background, which keeps
 /// sshd from closing the session.
-const STRAGGLER: Duration = Duration::from_secs(5);
+pub(super) const STRAGGLER: Duration = Duration::from_secs(5);
 
 /// How often a session is asked for again when the host refuses it though none is open (it may not have noticed yet that
 /// the last one closed).
@@ -71,26 +71,9 @@ pub(super) async fn exec(
         };
         match end {
             End::Closed => Ok(()),
-            End::Gone => Err(Fault::Access(
-                access(
-                    host,
-                    AccessKind::Lost,
-                    format!(
-                        "the connection was lost while a program ran: {}",
-                        link.ended()
-                    ),
-                )
-                .hint("run again: what was done is found, the rest is done"),
-            )),
+            End::Gone => Err(Fault::Access(gone(host, link))),
             End::TooMuch => Err(Fault::Access(too_much(host))),
-            End::Refused => Err(Fault::Access(
-                access(
-                    host,
-                    AccessKind::Host,
-                    "it refused to run a command",
-                )
-                .hint("is the key bound to another one (`command=` in authorized_keys, ForceCommand)?"),
-            )),
+            End::Refused => Err(Fault::Access(refused(host))),
         }
     };
     match timeout(deadline, running).await {
@@ -103,16 +86,41 @@ pub(super) async fn exec(
     }
 }
 
+/// Returns the error of a program whose connection went away under it.
+pub(super) fn gone(host: &Arc<str>, link: &Link) -> AccessError {
+    access(
+        host,
+        AccessKind::Lost,
+        format!(
+            "the connection was lost while a program ran: {}",
+            link.ended()
+        ),
+    )
+    .hint("run again: what was done is found, the rest is done")
+}
+
+/// Returns the error of a command that sshd did not start.
+pub(super) fn refused(host: &Arc<str>) -> AccessError {
+    access(host, AccessKind::Host, "it refused to run a command")
+        .hint("is the key bound to another one (`command=` in authorized_keys, ForceCommand)?")
+}
+
 /// An open session; closed on drop.
-struct Session {
-    read: ChannelReadHalf,
-    write: Arc<ChannelWriteHalf<Msg>>,
+pub(super) struct Session {
+    pub read: ChannelReadHalf,
+    pub write: Arc<ChannelWriteHalf<Msg>>,
     slot: Option<Slot>,
 }
 
 impl Session {
-    fn done(mut self) {
+    /// Lets go of one that has closed.
+    pub fn done(mut self) {
         self.slot.take();
+    }
+
+    /// Closes it.
+    pub fn end(self) {
+        drop(self);
     }
 }
 
@@ -131,10 +139,11 @@ impl Drop for Session {
     }
 }
 
-async fn open(link: &Link, host: &Arc<str>) -> Result<Session, Fault> {
+/// Opens a session. One that waits for its next program makes room if there is no other place.
+pub(super) async fn open(link: &Link, host: &Arc<str>) -> Result<Session, Fault> {
     let mut refusals = 0;
     loop {
-        let slot = link.slots.take().await;
+        let slot = link.slots.take(|| link.shells.end_one()).await;
         let refused = match link.handle.channel_open_session().await {
             Ok(channel) => return Ok(session(channel, slot)),
             Err(russh::Error::ChannelOpenFailure(refused)) => refused,
@@ -168,18 +177,34 @@ fn no_session(host: &Arc<str>, refused: &ChannelOpenFailure) -> AccessError {
     .hint("sshd's `MaxSessions` must be at least 1")
 }
 
-enum FeedError {
+pub(super) enum FeedError {
     Gone,
     File(std::io::Error),
 }
 
-async fn feed(write: &ChannelWriteHalf<Msg>, stdin: &mut Stdin<'_>) -> Result<(), FeedError> {
-    let gone = |_| FeedError::Gone;
-    for text in &stdin.text {
-        for piece in text.chunks(PIECE) {
-            write.data_bytes(piece.to_vec()).await.map_err(gone)?;
+/// Writes `text` in as few pieces as it takes.
+pub(super) async fn write(write: &ChannelWriteHalf<Msg>, text: &[&[u8]]) -> Result<(), FeedError> {
+    let mut piece = Vec::new();
+    for mut part in text.iter().copied() {
+        while !part.is_empty() {
+            let (now, later) = part.split_at(part.len().min(PIECE - piece.len()));
+            piece.extend_from_slice(now);
+            part = later;
+            if piece.len() == PIECE {
+                let full = std::mem::take(&mut piece);
+                write.data_bytes(full).await.map_err(|_| FeedError::Gone)?;
+            }
         }
     }
+    if piece.is_empty() {
+        return Ok(());
+    }
+    write.data_bytes(piece).await.map_err(|_| FeedError::Gone)
+}
+
+async fn feed(to: &ChannelWriteHalf<Msg>, stdin: &mut Stdin<'_>) -> Result<(), FeedError> {
+    let gone = |_| FeedError::Gone;
+    write(to, &stdin.text).await?;
     if let Some(file) = &mut stdin.file {
         loop {
             let mut piece = Vec::with_capacity(PIECE);
@@ -190,10 +215,10 @@ async fn feed(write: &ChannelWriteHalf<Msg>, stdin: &mut Stdin<'_>) -> Result<()
             if piece.is_empty() {
                 break;
             }
-            write.data_bytes(piece).await.map_err(gone)?;
+            to.data_bytes(piece).await.map_err(gone)?;
         }
     }
-    write.eof().await.map_err(gone)
+    to.eof().await.map_err(gone)
 }
 
 enum End {

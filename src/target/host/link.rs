@@ -7,6 +7,7 @@ use russh::client::{self, DisconnectReason};
 use russh::keys::PublicKeyOrCertificate;
 
 use super::known_hosts::Judgement;
+use super::shell::Shells;
 use super::slots::Slots;
 use super::trust::{Expect, Refused};
 
@@ -17,6 +18,7 @@ const SESSIONS: usize = 8;
 pub(super) struct Link {
     pub handle: client::Handle<Watcher>,
     pub slots: Arc<Slots>,
+    pub shells: Shells,
     seen: Arc<Seen>,
     /// The connection that this one runs through.
     _under: Option<Arc<Link>>,
@@ -136,6 +138,7 @@ impl Link {
         Self {
             handle,
             slots: Slots::new(SESSIONS),
+            shells: Shells::default(),
             seen,
             _under: under,
         }
@@ -144,6 +147,12 @@ impl Link {
     /// Returns whether it is of no use any more.
     pub fn is_closed(&self) -> bool {
         self.handle.is_closed()
+    }
+
+    /// Asks the host for a sign of life. Returns whether there was one.
+    pub async fn answers(&self) -> bool {
+        // An answer that never comes ends the ping as one that does.
+        self.handle.send_ping().await.is_ok() && !self.is_closed() && self.seen.ended().is_none()
     }
 
     /// Returns why it ended.

@@ -12,7 +12,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::error::access;
-use super::wire::{Heard, MOST, Stdin, Wire, too_late, too_much, unheard};
+use super::wire::{Heard, MOST, Shell, Stdin, Wire, too_late, too_much, unheard};
 use crate::probe::{AccessError, AccessKind, Reply};
 use crate::run::Tunnel;
 
@@ -162,6 +162,22 @@ impl Wire for LocalWire {
         heard: &'a Heard<'a>,
     ) -> BoxFuture<'a, Result<(), AccessError>> {
         Box::pin(self.run(command, stdin, deadline, reply, heard))
+    }
+
+    fn program<'a>(
+        &'a self,
+        shell: &'a Shell,
+        program: &'a [&'a [u8]],
+        deadline: Duration,
+        reply: &'a mut Reply,
+        heard: &'a Heard<'a>,
+    ) -> BoxFuture<'a, Result<(), AccessError>> {
+        // A child costs little here: the shell ends with its program.
+        let mut text: Vec<&[u8]> = vec![shell.first.as_bytes(), b"shift $#\n(\n"];
+        text.extend(program);
+        text.push(b"\n) </dev/null\n");
+        let stdin = Stdin { text, file: None };
+        Box::pin(self.run(&shell.command, stdin, deadline, reply, heard))
     }
 
     fn forward(&self, port: u16) -> BoxFuture<'_, Result<Box<dyn Tunnel>, AccessError>> {

@@ -28,6 +28,7 @@ mod pattern;
 mod program;
 mod route;
 mod settings;
+mod shell;
 mod slots;
 mod ssh;
 mod ssh_config;

@@ -7,15 +7,12 @@ use std::time::Duration;
 use super::error::words;
 use super::machine::Machine;
 use super::sudo::Sudo;
-use super::wire::{Heard, Stdin};
+use super::wire::{Heard, unheard};
 use crate::probe::{AccessError, AccessKind, Program, Reply};
-
-/// Runs what comes on standard input.
-const PROGRAM: &str = r#"eval "$(cat)""#;
 
 /// Said first on standard error by every program, and taken away again: the process to stop if it hangs. sshd itself
 /// takes no signals for root's sessions, and none for what runs under sudo.
-const SAY_PID: &str = "echo \"foundry-pid $$\" >&2\n";
+const SAY_PID: &str = "IFS=' ' read -r __me __w </proc/self/stat; echo \"foundry-pid $__me\" >&2\n";
 const PID: &str = "foundry-pid ";
 
 /// Stops the process `$root` and all that descend from it, if it still is what we started.
@@ -32,16 +29,8 @@ impl Machine {
         reply: &mut Reply,
         heard: &Heard<'_>,
     ) -> Result<(), AccessError> {
-        let preamble = sudo.preamble();
-        let stdin = Stdin {
-            text: vec![
-                preamble.as_bytes(),
-                SAY_PID.as_bytes(),
-                program.text.expose().as_bytes(),
-            ],
-            file: None,
-        };
-        let command = sudo.command(PROGRAM, &[]);
+        let shell = sudo.shell();
+        let text = [SAY_PID.as_bytes(), program.text.expose().as_bytes()];
         let mut running = Running {
             machine: self,
             sudo,
@@ -50,7 +39,7 @@ impl Machine {
         self.execs.fetch_add(1, Ordering::Relaxed);
         let result = self
             .wire
-            .exec(&command, stdin, program.deadline, &mut running.reply, heard)
+            .program(&shell, &text, program.deadline, &mut running.reply, heard)
             .await;
         let pid;
         (*reply, pid) = running.ended();
@@ -68,16 +57,14 @@ impl Machine {
 
     /// Stops what a program started; as good as it gets.
     async fn stop(&self, sudo: &Sudo, pid: u32) {
-        let preamble = sudo.preamble();
         let text = format!("root={pid}\n{STOP}");
-        let stdin = Stdin {
-            text: vec![preamble.as_bytes(), text.as_bytes()],
-            file: None,
-        };
-        if let Err(error) = self
-            .exec(&sudo.command(PROGRAM, &[]), stdin, STOPPING)
-            .await
-        {
+        self.execs.fetch_add(1, Ordering::Relaxed);
+        let mut reply = Reply::default();
+        let (shell, text) = (sudo.shell(), [text.as_bytes()]);
+        let stopped = self
+            .wire
+            .program(&shell, &text, STOPPING, &mut reply, &unheard);
+        if let Err(error) = stopped.await {
             tracing::warn!(host = %self.wire.host(), pid, "a program could not be stopped: {}", error.message);
         }
     }

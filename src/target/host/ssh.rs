@@ -10,8 +10,9 @@ use super::error::access;
 use super::exec::{Fault, exec};
 use super::links::Links;
 use super::route::Route;
+use super::shell;
 use super::tunnel;
-use super::wire::{Heard, Stdin, Wire};
+use super::wire::{Heard, Shell, Stdin, Wire};
 use crate::probe::{AccessError, AccessKind, Reply};
 use crate::run::Tunnel;
 
@@ -26,10 +27,10 @@ impl SshWire {
         Self { links, route }
     }
 
+    /// Does `work` on the connection; once more on a new one if that turns out to be dead before anything was sent.
     async fn run(
         &self,
-        command: &str,
-        mut stdin: Stdin<'_>,
+        mut work: Work<'_>,
         deadline: Duration,
         reply: &mut Reply,
         heard: &Heard<'_>,
@@ -38,10 +39,16 @@ impl SshWire {
         let mut again = true;
         loop {
             let open = self.links.get(&self.route).await?;
-            let command = exec(
-                &open.link, host, command, &mut stdin, deadline, reply, heard,
-            );
-            match command.await {
+            let link = &open.link;
+            let result = match &mut work {
+                Work::Command(command, stdin) => {
+                    exec(link, host, command, stdin, deadline, reply, heard).await
+                }
+                Work::Program(shell, text) => {
+                    shell::run(link, host, shell, text, deadline, reply, heard).await
+                }
+            };
+            match result {
                 Ok(()) => return Ok(()),
                 Err(Fault::Access(error)) => return Err(error),
                 Err(Fault::NotStarted(_)) if again => {
@@ -58,6 +65,12 @@ impl SshWire {
             }
         }
     }
+}
+
+/// What is done on a connection.
+enum Work<'a> {
+    Command(&'a str, Stdin<'a>),
+    Program(&'a Shell, &'a [&'a [u8]]),
 }
 
 impl Wire for SshWire {
@@ -85,7 +98,18 @@ impl Wire for SshWire {
         reply: &'a mut Reply,
         heard: &'a Heard<'a>,
     ) -> BoxFuture<'a, Result<(), AccessError>> {
-        Box::pin(self.run(command, stdin, deadline, reply, heard))
+        Box::pin(self.run(Work::Command(command, stdin), deadline, reply, heard))
+    }
+
+    fn program<'a>(
+        &'a self,
+        shell: &'a Shell,
+        program: &'a [&'a [u8]],
+        deadline: Duration,
+        reply: &'a mut Reply,
+        heard: &'a Heard<'a>,
+    ) -> BoxFuture<'a, Result<(), AccessError>> {
+        Box::pin(self.run(Work::Program(shell, program), deadline, reply, heard))
     }
 
     fn forward(&self, port: u16) -> BoxFuture<'_, Result<Box<dyn Tunnel>, AccessError>> {

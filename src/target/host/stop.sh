@@ -1,7 +1,7 @@
 #!/bin/sh
 # Stops the process $root and all that descend from it, if it still is what was started. Words split on purpose.
-# shellcheck disable=SC2016,SC2034,SC2086,SC2154
-grep -qF 'eval "$(cat)"' "/proc/$root/cmdline" 2>/dev/null || exit 0
+# shellcheck disable=SC2034,SC2086,SC2154
+grep -qzxF foundry "/proc/$root/cmdline" 2>/dev/null || exit 0
 tree=" $root " grown=1
 while [ "$grown" = 1 ]; do
   grown=0

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use zeroize::Zeroizing;
 
 use super::error::words;
+use super::wire::Shell;
 use crate::probe::Reply;
 use crate::secret::Secret;
 
@@ -43,6 +44,19 @@ impl Sudo {
             let _ = write!(command, " {}", quote(argument));
         }
         command
+    }
+
+    /// Returns the shell that runs programs as root. It names itself to `stop.sh` by its argument.
+    pub fn shell(&self) -> Shell {
+        let command = match self {
+            Self::Root => "sh -s foundry".to_owned(),
+            Self::Free => "env LC_ALL=C sudo -n -- sh -s foundry".to_owned(),
+            Self::Password(_) => self.command("exec sh -s foundry", &[]),
+        };
+        Shell {
+            command,
+            first: self.preamble(),
+        }
     }
 
     /// Returns what must come on standard input before anything else.
@@ -143,6 +157,15 @@ mod tests {
             r#"env LC_ALL=C sudo -k -S -p '' -- sh -c 'IFS= read -r g; [ "$g" = foundry ] || IFS= read -r g; eval "$(cat)"' foundry 'a b' 'it'\''s'"#
         );
         assert_eq!(*password.preamble(), "hunter2\nfoundry\n");
+        assert_eq!(Sudo::Root.shell().command, "sh -s foundry");
+        assert_eq!(
+            Sudo::Free.shell().command,
+            "env LC_ALL=C sudo -n -- sh -s foundry"
+        );
+        assert_eq!(
+            password.shell().command,
+            r#"env LC_ALL=C sudo -k -S -p '' -- sh -c 'IFS= read -r g; [ "$g" = foundry ] || IFS= read -r g; exec sh -s foundry'"#
+        );
     }
 
     #[test]

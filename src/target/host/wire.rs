@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::fs::File;
+use zeroize::Zeroizing;
 
 use crate::probe::{AccessError, AccessKind, Reply};
 use crate::run::Tunnel;
@@ -25,6 +26,14 @@ pub(super) fn unheard(_: &[u8]) {}
 pub(super) struct Stdin<'a> {
     pub text: Vec<&'a [u8]>,
     pub file: Option<File>,
+}
+
+/// A shell that reads programs on its standard input.
+pub(super) struct Shell {
+    /// What starts it. Nothing secret may be in it.
+    pub command: String,
+    /// What it must be given before the first program. May hold secrets.
+    pub first: Zeroizing<String>,
 }
 
 /// One machine, as far as transport goes.
@@ -48,6 +57,17 @@ pub(super) trait Wire: Send + Sync {
         &'a self,
         command: &'a str,
         stdin: Stdin<'a>,
+        deadline: Duration,
+        reply: &'a mut Reply,
+        heard: &'a Heard<'a>,
+    ) -> BoxFuture<'a, Result<(), AccessError>>;
+
+    /// Runs a program in `shell`, or in one of its kind that has stayed from an earlier program; in a subshell, with nothing
+    /// on its standard input. As [`Self::exec`] else.
+    fn program<'a>(
+        &'a self,
+        shell: &'a Shell,
+        program: &'a [&'a [u8]],
         deadline: Duration,
         reply: &'a mut Reply,
         heard: &'a Heard<'a>,
