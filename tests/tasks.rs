@@ -223,6 +223,14 @@ fn a_file_is_written_whole_and_kept_when_only_its_mode_is_wrong() {
     file.apply();
     assert_eq!((file.wrong().len(), mode(&path)), (0, 0o640));
 
+    // In a directory that hands its group on.
+    let shared = folder.path().join("deep");
+    std::os::unix::fs::chown(&shared, None, Some(1)).unwrap();
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o2755)).unwrap();
+    fs::remove_file(&path).unwrap();
+    file.apply();
+    assert_eq!((file.wrong().len(), mode(&path)), (0, 0o640));
+
     // A link there is replaced, and what it led to left alone.
     let other = folder.path().join("other");
     fs::rename(&path, &other).unwrap();

@@ -175,7 +175,7 @@ impl<'a> Reply<'a> {
         self.nonce = nonce.0;
         let mut label = "";
         let mut section: Option<(&str, usize)> = None;
-        let (mut failed, mut tried, mut done) = (false, false, false);
+        let (mut tried, mut done) = (false, false);
         let mut at = 0;
         for line in text.split_inclusive('\n') {
             let start = at;
@@ -194,14 +194,11 @@ impl<'a> Reply<'a> {
                     Some((opened, from)) if opened == name => &text[from..start],
                     _ => "",
                 };
-                // No stamp is left for what failed.
-                if !(name.starts_with("stamp") && name != "stamps" && failed) {
-                    failed = self.section(name, body, label) != 0;
-                }
-                done |= name.starts_with("apply") && !failed;
-                if name.starts_with("apply") {
-                    tried = true;
-                }
+                self.section(name, body);
+            } else if let Some(rest) = line.strip_prefix("__k ") {
+                let number = rest.split(' ').next().unwrap_or_default();
+                tried = true;
+                done |= self.apply(number, label);
             } else if line.starts_with("[ \"$__w\" -ne 0 ]") && tried && !done {
                 self.mark("e 0");
                 return 0;
@@ -236,7 +233,7 @@ impl<'a> Reply<'a> {
         let _ = write!(self.err, "\n{} {words}\n", self.nonce);
     }
 
-    fn section(&mut self, name: &str, body: &str, label: &str) -> u32 {
+    fn section(&mut self, name: &str, body: &str) {
         self.mark(&format!("o {name}"));
         let status = match name {
             "host" => self.of_host(body),
@@ -246,11 +243,9 @@ impl<'a> Reply<'a> {
             "unit" => self.units(body),
             "line" => self.lines(body),
             "stamps" => self.stamps(body),
-            name if name.starts_with("apply") => self.apply(label),
             _ => 0,
         };
         self.mark(&format!("c {name} {status}"));
-        status
     }
 
     fn of_host(&mut self, body: &str) -> u32 {
@@ -449,20 +444,32 @@ impl<'a> Reply<'a> {
         self.mark(&format!("c s{number} 0"));
     }
 
-    fn apply(&mut self, label: &str) -> u32 {
-        if self.host.fails && label == FAILING {
-            self.out.push_str("no space left on device\n");
-            return 1;
-        }
-        let Some(slot) = self.hosts.by_label.get(label) else {
-            let _ = writeln!(self.out, "this host knows no step {label:?}");
-            return 64;
+    /// Does a step, if this host is not one that fails it, and leaves its stamp. Returns whether it did.
+    fn apply(&mut self, number: &str, label: &str) -> bool {
+        self.mark(&format!("o apply{number}"));
+        let status = match self.hosts.by_label.get(label) {
+            _ if self.host.fails && label == FAILING => {
+                self.out.push_str("no space left on device\n");
+                1
+            }
+            None => {
+                let _ = writeln!(self.out, "this host knows no step {label:?}");
+                64
+            }
+            Some(slot) => {
+                self.host
+                    .there
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)[*slot] = true;
+                0
+            }
         };
-        self.host
-            .there
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)[*slot] = true;
-        0
+        self.mark(&format!("c apply{number} {status}"));
+        if status == 0 {
+            self.mark(&format!("o stamp{number}"));
+            self.mark(&format!("c stamp{number} 0"));
+        }
+        status == 0
     }
 }
 

@@ -124,6 +124,7 @@ impl Applications {
         let _ = writeln!(text, "setsid sh <<'__{}__' &", nonce.word());
         frame::prelude(&mut text, &nonce);
         text.push_str("__w=0\n");
+        text.push_str(&FUNCTIONS.replace("NONCE", nonce.word()));
         Self {
             nonce,
             text,
@@ -327,7 +328,7 @@ fn applied(frames: &Frames, number: usize, mask: &Mask) -> Applied {
         .ok()
         .map(|section| match section.status {
             Some(0) => Ok(()),
-            _ => Err(section.err.trim().to_owned()),
+            _ => Err(String::from_utf8_lossy(&section.out).trim().to_owned()),
         });
     Applied {
         begun: frames.section(&format!("apply{number}")).is_ok(),
@@ -363,6 +364,33 @@ fn tail(text: &str) -> &str {
         _ => &text[start..],
     }
 }
+
+/// `__a NUMBER` says that a script begins. `__k NUMBER FOLDER NAME [STAMP]` says how it ended, by `$__s`, and then leaves its
+/// stamp, or takes the one away that is there. Every line written is a packet of SSH: what belongs together is one, and what
+/// scripts say on standard error stands on standard output with the rest.
+///
+/// A stamp is written in place: half of one is none, and until the script had ended there was no true one either.
+const FUNCTIONS: &str = r#"__a() { printf '\nNONCE o apply%s\n' "$1"; }
+__k() {
+[ "$__s" -eq 0 ] || { printf '\nNONCE c apply%s %s\n' "$1" "$__s"; return 0; }
+__w=1
+if __v "$@" 2>/dev/null; then
+printf '\nNONCE c apply%s 0\n\nNONCE o stamp%s\n\nNONCE c stamp%s 0\n' "$1" "$1" "$1"
+else
+printf '\nNONCE c apply%s 0\n\nNONCE o stamp%s\n' "$1" "$1"
+__v "$@" 2>&1
+printf '\nNONCE c stamp%s %s\n' "$1" "$?"
+fi
+}
+__v() {
+if [ $# -eq 3 ]; then rm -f -- "$2/$3"; return; fi
+umask 077
+{ [ -d "$2" ] || mkdir -p -- "$2"; } && printf %s "$4" >"$2/$3"
+set -- "$?"
+umask 022
+return "$1"
+}
+"#;
 
 /// A script with a standard input of this many bytes at most gets it from a here-document, which `dash` writes without a
 /// process of its own.
@@ -402,7 +430,7 @@ impl Part<'_> {
         let stamp = job.stamp.map(|stamp| quote(&stamp.encode())).transpose()?;
         // Nothing is refused after this.
         let script = timed.ready(self.script, &job.ask.label, &variables, out)?;
-        let _ = writeln!(out, "if [ ! -e {recalled} ]; then\n__o apply{number}");
+        let _ = writeln!(out, "if [ ! -e {recalled} ]; then\n__a {number}");
         if job.by_stamp && job.stamp.is_some() {
             // Whatever comes of this, what was there before is no more.
             let _ = writeln!(out, "[ ! -e {folder}/{name} ] || : >{folder}/{name}");
@@ -416,28 +444,13 @@ impl Part<'_> {
             }
             Some(_) => writeln!(out, "printf %s {} 2>/dev/null | {call} &", &*stdin),
         };
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "__p=$!\n\
-             __t {} {}\n\
-             __c apply{number}\n\
-             if [ \"$__s\" -eq 0 ]; then\n\
-             __w=1\n\
-             __o stamp{number}\n",
+            "__p=$!\n__t {} {}\n__k {number} {folder} {name} {}\nfi",
             timed::seconds(job.effect.timeout),
-            GRACE.as_secs()
+            GRACE.as_secs(),
+            stamp.as_deref().unwrap_or_default()
         );
-        let _ = match stamp {
-            // Written in place: half a stamp is none, and until the script had ended there was no true one either.
-            Some(text) => writeln!(
-                out,
-                "umask 077\n\
-                 {{ [ -d {folder} ] || mkdir -p -- {folder}; }} && printf %s {text} >{folder}/{name} || __s=$?\n\
-                 umask 022"
-            ),
-            None => writeln!(out, "rm -f -- {folder}/{name} || __s=$?"),
-        };
-        let _ = write!(out, "__c stamp{number}\nfi\nfi\n");
         Ok(())
     }
 }
