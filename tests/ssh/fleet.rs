@@ -256,3 +256,40 @@ async fn the_idle_connection_makes_room() {
     }
     assert_eq!(fleet.connections(), 4);
 }
+
+#[tokio::test]
+async fn the_connection_that_idles_longest_makes_room() {
+    let Some(sshd) = Sshd::start("") else { return };
+    let (mut second, mut third) = (host("b", &sshd), host("c", &sshd));
+    second.address = "localhost".into();
+    third.address = "127.1".into();
+    let settings = AccessSettings {
+        max_connections: 2,
+        host_keys: HostKeys::Ask,
+        prompts: Some(Arc::new(Person {
+            trusts: true,
+            ..Person::default()
+        })),
+        ..settings(&sshd.path(""))
+    };
+    let fleet = Fleet::new(stack(vec![host("a", &sshd), second, third]), settings);
+    let mut opened = Vec::new();
+    // The second is not used again before the third comes, nor the third before the second.
+    for n in [0, 1, 0, 2, 0, 1, 0] {
+        let writer = fleet.writer(HostId(n)).await.unwrap();
+        let reply = writer.run(&program("echo x")).await.unwrap();
+        assert_eq!(out(&reply), "x\n");
+        opened.push(fleet.connections());
+    }
+    assert_eq!(
+        opened[1..],
+        [
+            opened[1],
+            opened[1],
+            opened[1] + 1,
+            opened[1] + 1,
+            opened[1] + 2,
+            opened[1] + 2
+        ]
+    );
+}

@@ -27,6 +27,8 @@ type Attempt = Shared<BoxFuture<'static, Result<Arc<Open>, AccessError>>>;
 /// A connection and its place among the most that may be open.
 pub(super) struct Open {
     pub link: Arc<Link>,
+    /// When it was asked for last, on [`Links::clock`].
+    used: AtomicU64,
     _place: Option<OwnedSemaphorePermit>,
 }
 
@@ -48,6 +50,8 @@ pub(super) struct Links {
     places: Arc<Semaphore>,
     attempts: Mutex<HashMap<String, Attempt>>,
     opened: AtomicU64,
+    /// Counts how often connections were asked for.
+    clock: AtomicU64,
 }
 
 impl Links {
@@ -63,6 +67,7 @@ impl Links {
             places: Arc::new(Semaphore::new(settings.max_connections.max(1))),
             attempts: Mutex::new(HashMap::new()),
             opened: AtomicU64::new(0),
+            clock: AtomicU64::new(0),
             settings,
         }
     }
@@ -94,6 +99,9 @@ impl Links {
                 Some(Err(_)) => false,
             };
             if usable {
+                if let Some(Ok(open)) = attempt.peek() {
+                    open.used.store(self.tick(), Ordering::Relaxed);
+                }
                 return attempt.clone().boxed();
             }
         }
@@ -186,6 +194,7 @@ impl Links {
         }
         Ok(Arc::new(Open {
             link,
+            used: AtomicU64::new(self.tick()),
             _place: place,
         }))
     }
@@ -252,17 +261,23 @@ impl Links {
         }
     }
 
-    /// Closes a connection that nobody holds. Returns whether there was one.
+    fn tick(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Closes the connection that nobody has asked for longest, of those that nobody holds. Returns whether there was one.
+    ///
+    /// A run goes through a large fleet in turns: what was not used for long belongs to hosts that are done with.
     fn close_one_idle(&self) -> bool {
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = attempts.iter().find_map(|(key, attempt)| {
+        let idle = attempts.iter().filter_map(|(key, attempt)| {
             let Some(Ok(open)) = attempt.peek() else {
                 return None;
             };
             let unused = Arc::strong_count(open) == 1 && Arc::strong_count(&open.link) == 1;
-            unused.then(|| key.clone())
+            unused.then(|| (open.used.load(Ordering::Relaxed), key))
         });
-        match idle {
+        match idle.min().map(|(_, key)| key.clone()) {
             Some(key) => attempts.remove(&key).is_some(),
             None => false,
         }
