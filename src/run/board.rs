@@ -270,10 +270,8 @@ impl<'w> Board<'w> {
             let urgency = self.candidates.pop()?;
             let step = urgency.2.0;
             if self.state(step) != State::Queued {
-                // Called up for a place, it went with others meanwhile: the place is the next one's.
-                for lane in &self.work.node(step).lanes {
-                    self.call_up(*lane);
-                }
+                // Called up for a place, it went with others meanwhile.
+                self.pass_on(step);
                 continue;
             }
             let full = self
@@ -285,20 +283,14 @@ impl<'w> Board<'w> {
                 .find(|lane| self.lane(*lane).is_full());
             let Some(full) = full else {
                 if !self.rollouts.confirm(step) {
-                    // Held back: a place that it was called up for is the next one's.
-                    for lane in &self.work.node(step).lanes {
-                        self.call_up(*lane);
-                    }
+                    self.pass_on(step);
                     continue;
                 }
                 self.begin(step);
                 return Some(step);
             };
             self.lanes[full.0 as usize].parked.push(urgency);
-            // It may have been called up for a place in another lane that now goes to the next.
-            for lane in &self.work.node(step).lanes {
-                self.call_up(*lane);
-            }
+            self.pass_on(step);
         }
         None
     }
@@ -488,6 +480,13 @@ impl<'w> Board<'w> {
             self.work.distance(step),
             Reverse(step),
         )
+    }
+
+    /// Leaves the places that `step` may have been called up for, and does not take, to the next ones.
+    fn pass_on(&mut self, step: StepId) {
+        for lane in &self.work.node(step).lanes {
+            self.call_up(*lane);
+        }
     }
 
     /// Makes the most urgent step parked at `lane` a candidate again, if the lane has a place.

@@ -114,10 +114,8 @@ impl Executor {
 
     /// Returns whether all that `step` needs is as wanted by now, here or as the plan found it.
     fn needs_are_done(&self, step: StepId) -> bool {
-        let traces = self.traces();
         self.shared.graph.step(step).needs.iter().all(|need| {
-            traces[need.0 as usize].done
-                || self.shared.plan.verdict(*need) == Some(Verdict::Satisfied)
+            self.is_done(*need) || self.shared.plan.verdict(*need) == Some(Verdict::Satisfied)
         })
     }
 
