@@ -5,22 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use russh::client::Msg;
-use russh::{Channel, ChannelMsg, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf};
+use russh::{Channel, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf};
 use tokio::io::AsyncReadExt as _;
 use tokio::time::{sleep, timeout};
 
+use super::answer::{self, End};
 use super::error::{Hint as _, access};
 use super::link::Link;
 use super::slots::Slot;
-use super::wire::{Heard, MOST, Stdin, too_late, too_much};
+use super::wire::{Heard, Stdin, too_late};
 use crate::probe::{AccessError, AccessKind, Reply};
 
 /// Bytes in one piece of standard input: what one SSH packet carries.
 const PIECE: usize = 32 << 10;
-
-/// After the exit status, how long to wait for more output of something left behind in the background, which keeps
-/// sshd from closing the session.
-pub(super) const STRAGGLER: Duration = Duration::from_secs(5);
 
 /// How often a session is asked for again when the host refuses it though none is open (it may not have noticed yet that
 /// the last one closed).
@@ -51,8 +48,7 @@ pub(super) async fn exec(
             .exec(true, command)
             .await
             .map_err(|_| Fault::NotStarted(link.ended()))?;
-        let mut reading = Reading::default();
-        let read = reading.run(&mut session.read, reply, heard);
+        let read = answer::read(&mut session.read, None, reply, heard);
         let write = feed(&session.write, stdin);
         tokio::pin!(read, write);
         // The host may stop listening long before all is written (a command that fails at once): reading decides.
@@ -70,10 +66,8 @@ pub(super) async fn exec(
             },
         };
         match end {
-            End::Closed => Ok(()),
-            End::Gone => Err(Fault::Access(gone(host, link))),
-            End::TooMuch => Err(Fault::Access(too_much(host))),
-            End::Refused => Err(Fault::Access(refused(host))),
+            End::Closed { .. } | End::Marked => Ok(()),
+            End::Broken(broken) => Err(Fault::Access(broken.error(host, link))),
         }
     };
     match timeout(deadline, running).await {
@@ -84,25 +78,6 @@ pub(super) async fn exec(
         Ok(Err(fault)) => Err(fault),
         Err(_) => Err(Fault::Access(too_late(host, deadline))),
     }
-}
-
-/// Returns the error of a program whose connection went away under it.
-pub(super) fn gone(host: &Arc<str>, link: &Link) -> AccessError {
-    access(
-        host,
-        AccessKind::Lost,
-        format!(
-            "the connection was lost while a program ran: {}",
-            link.ended()
-        ),
-    )
-    .hint("run again: what was done is found, the rest is done")
-}
-
-/// Returns the error of a command that sshd did not start.
-pub(super) fn refused(host: &Arc<str>) -> AccessError {
-    access(host, AccessKind::Host, "it refused to run a command")
-        .hint("is the key bound to another one (`command=` in authorized_keys, ForceCommand)?")
 }
 
 /// An open session; closed on drop.
@@ -116,11 +91,6 @@ impl Session {
     /// Lets go of one that has closed.
     pub fn done(mut self) {
         self.slot.take();
-    }
-
-    /// Closes it.
-    pub fn end(self) {
-        drop(self);
     }
 }
 
@@ -177,13 +147,16 @@ fn no_session(host: &Arc<str>, refused: &ChannelOpenFailure) -> AccessError {
     .hint("sshd's `MaxSessions` must be at least 1")
 }
 
-pub(super) enum FeedError {
+enum FeedError {
     Gone,
     File(std::io::Error),
 }
 
 /// Writes `text` in as few pieces as it takes.
-pub(super) async fn write(write: &ChannelWriteHalf<Msg>, text: &[&[u8]]) -> Result<(), FeedError> {
+pub(super) async fn write(
+    write: &ChannelWriteHalf<Msg>,
+    text: &[&[u8]],
+) -> Result<(), russh::Error> {
     let mut piece = Vec::new();
     for mut part in text.iter().copied() {
         while !part.is_empty() {
@@ -192,19 +165,19 @@ pub(super) async fn write(write: &ChannelWriteHalf<Msg>, text: &[&[u8]]) -> Resu
             part = later;
             if piece.len() == PIECE {
                 let full = std::mem::take(&mut piece);
-                write.data_bytes(full).await.map_err(|_| FeedError::Gone)?;
+                write.data_bytes(full).await?;
             }
         }
     }
     if piece.is_empty() {
         return Ok(());
     }
-    write.data_bytes(piece).await.map_err(|_| FeedError::Gone)
+    write.data_bytes(piece).await
 }
 
 async fn feed(to: &ChannelWriteHalf<Msg>, stdin: &mut Stdin<'_>) -> Result<(), FeedError> {
     let gone = |_| FeedError::Gone;
-    write(to, &stdin.text).await?;
+    write(to, &stdin.text).await.map_err(gone)?;
     if let Some(file) = &mut stdin.file {
         loop {
             let mut piece = Vec::with_capacity(PIECE);
@@ -219,65 +192,4 @@ async fn feed(to: &ChannelWriteHalf<Msg>, stdin: &mut Stdin<'_>) -> Result<(), F
         }
     }
     to.eof().await.map_err(gone)
-}
-
-enum End {
-    /// The session closed as it should.
-    Closed,
-    /// The connection went away under it.
-    Gone,
-    TooMuch,
-    Refused,
-}
-
-#[derive(Default)]
-struct Reading {
-    ended: bool,
-}
-
-impl Reading {
-    async fn run(
-        &mut self,
-        read: &mut ChannelReadHalf,
-        reply: &mut Reply,
-        heard: &Heard<'_>,
-    ) -> End {
-        loop {
-            let message = if self.ended {
-                match timeout(STRAGGLER, read.wait()).await {
-                    Ok(message) => message,
-                    Err(_) => return End::Closed,
-                }
-            } else {
-                read.wait().await
-            };
-            match message {
-                Some(ChannelMsg::Data { data }) => {
-                    reply.stdout.extend_from_slice(&data);
-                    heard(&reply.stdout);
-                }
-                Some(ChannelMsg::ExtendedData { data, ext: 1 }) => {
-                    reply.stderr.extend_from_slice(&data);
-                }
-                Some(ChannelMsg::ExitStatus { exit_status }) => {
-                    reply.status = i32::try_from(exit_status).ok();
-                    self.ended = true;
-                }
-                Some(ChannelMsg::ExitSignal { signal_name, .. }) => {
-                    let note = format!("\n(ended by signal {signal_name:?})\n");
-                    reply.stderr.extend_from_slice(note.as_bytes());
-                    self.ended = true;
-                }
-                Some(ChannelMsg::Failure) => return End::Refused,
-                Some(ChannelMsg::Close) => return End::Closed,
-                // sshd sends the status before the close; without either, the connection is what ended.
-                None if self.ended => return End::Closed,
-                None => return End::Gone,
-                Some(_) => {}
-            }
-            if reply.stdout.len() + reply.stderr.len() > MOST {
-                return End::TooMuch;
-            }
-        }
-    }
 }

@@ -12,7 +12,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::error::access;
-use super::wire::{Heard, MOST, Shell, Stdin, Wire, too_late, too_much, unheard};
+use super::wire::{Heard, MOST, Shell, Stdin, Wire, subshell, too_late, too_much, unheard};
 use crate::probe::{AccessError, AccessKind, Reply};
 use crate::run::Tunnel;
 
@@ -173,9 +173,8 @@ impl Wire for LocalWire {
         heard: &'a Heard<'a>,
     ) -> BoxFuture<'a, Result<(), AccessError>> {
         // A child costs little here: the shell ends with its program.
-        let mut text: Vec<&[u8]> = vec![shell.first.as_bytes(), b"shift $#\n(\n"];
-        text.extend(program);
-        text.push(b"\n) </dev/null\n");
+        let mut text = subshell(program);
+        text.insert(0, shell.first.as_bytes());
         let stdin = Stdin { text, file: None };
         Box::pin(self.run(&shell.command, stdin, deadline, reply, heard))
     }

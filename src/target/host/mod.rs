@@ -9,6 +9,7 @@
 //!
 //! Knows nothing of steps, probes or what the programs it carries are for.
 
+mod answer;
 mod auth;
 mod candidates;
 mod command;

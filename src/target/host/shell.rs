@@ -5,18 +5,17 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use russh::ChannelMsg;
 use tokio::time::timeout;
 
+use super::answer::{self, End};
 use super::error::access;
-use super::exec::{Fault, FeedError, STRAGGLER, Session, gone, open, refused};
+use super::exec::{Fault, Session, open};
 use super::link::Link;
-use super::wire::{Heard, MOST, Shell, too_late, too_much};
+use super::wire::{Heard, Shell, subshell, too_late};
 use crate::probe::{AccessKind, Reply};
 
 /// Said once to a new shell: after a program, `foundry_end WORD` says on both outputs how it ended.
-const BEGIN: &str = "shift $#\n\
-                     foundry_end() { set -- \"$1\" \"$?\"; printf '\\n%s %s\\n' \"$@\"; printf '\\n%s %s\\n' \"$@\" >&2; }\n";
+const BEGIN: &str = "foundry_end() { set -- \"$1\" \"$?\"; printf '\\n%s %s\\n' \"$@\"; printf '\\n%s %s\\n' \"$@\" >&2; }\n";
 
 /// The shells of one connection that wait for their next program.
 #[derive(Default)]
@@ -53,21 +52,6 @@ impl Shells {
     }
 }
 
-/// How a program ended.
-enum End {
-    /// As it should: its status is said.
-    Marked,
-    /// With its shell: nobody became root, the text was no program, or something killed both.
-    WithItsShell {
-        /// Something was said before.
-        answered: bool,
-    },
-    /// With the connection.
-    Gone,
-    TooMuch,
-    Refused,
-}
-
 /// Runs `program` on `link` in a shell of the kind that `shell` starts, one that waits there if there is one.
 pub(super) async fn run(
     link: &Link,
@@ -86,23 +70,22 @@ pub(super) async fn run(
             None => begin(link, host, shell).await?,
         };
         let first = kept.programs == 0;
-        let running = kept.run(link, host, shell, program, reply, heard);
+        let running = kept.run(link, shell, program, reply, heard);
         let end = match timeout(deadline, running).await {
             Ok(end) => end?,
             Err(_) => return Err(Fault::Access(too_late(host, deadline))),
         };
         match end {
-            End::Marked if link.slots.wanted() => kept.session.end(),
+            End::Marked if link.slots.wanted() => drop(kept),
             End::Marked => link.shells.put(kept),
             // It had gone before the program came; the next has not.
-            End::WithItsShell { answered: false } if !first => {
+            End::Closed { answered: false } if !first => {
                 *reply = Reply::default();
                 continue;
             }
-            End::WithItsShell { .. } => kept.session.done(),
-            End::Gone => return Err(Fault::Access(gone(host, link))),
-            End::TooMuch => return Err(Fault::Access(too_much(host))),
-            End::Refused => return Err(Fault::Access(refused(host))),
+            // Nobody became root, the text was no program, or something killed both.
+            End::Closed { .. } => kept.session.done(),
+            End::Broken(broken) => return Err(Fault::Access(broken.error(host, link))),
         }
         return Ok(());
     }
@@ -135,27 +118,22 @@ impl Kept {
     async fn run(
         &mut self,
         link: &Link,
-        host: &Arc<str>,
         shell: &Shell,
         program: &[&[u8]],
         reply: &mut Reply,
         heard: &Heard<'_>,
     ) -> Result<End, Fault> {
         let mark = format!("{}-{}", self.word, self.programs);
-        let end = format!(") </dev/null\nfoundry_end {mark}\n");
-        // A shell reads all of a pair of parentheses before it begins: a program that was cut off on its way is none.
-        let mut text: Vec<&[u8]> = Vec::with_capacity(program.len() + 4);
-        if self.programs == 0 {
-            text.extend([shell.first.as_bytes(), BEGIN.as_bytes()]);
-        }
-        text.push(b"(\n");
-        text.extend(program);
-        text.push(b"\n");
-        text.push(end.as_bytes());
+        let end = format!("foundry_end {mark}\n");
         let first = self.programs == 0;
+        let mut text = subshell(program);
+        text.push(end.as_bytes());
+        if first {
+            text.splice(0..0, [shell.first.as_bytes(), BEGIN.as_bytes()]);
+        }
         self.programs += 1;
         let Session { read, write, .. } = &mut self.session;
-        let read = read_to(read, &mark, reply, heard);
+        let read = answer::read(read, Some(&mark), reply, heard);
         let write = super::exec::write(write, &text);
         tokio::pin!(read, write);
         // The host may stop listening long before all is written: reading decides.
@@ -163,112 +141,9 @@ impl Kept {
             biased;
             end = &mut read => Ok(end),
             fed = &mut write => match fed {
-                Err(FeedError::Gone) if !first && link.is_closed() => Err(Fault::NotStarted(link.ended())),
-                Ok(()) | Err(FeedError::Gone) => Ok(read.await),
-                Err(FeedError::File(error)) => Err(Fault::Access(access(
-                    host,
-                    AccessKind::Local,
-                    error.to_string(),
-                ))),
+                Err(_) if !first && link.is_closed() => Err(Fault::NotStarted(link.ended())),
+                _ => Ok(read.await),
             },
         }
-    }
-}
-
-/// Reads what a program answers, up to `mark` on both outputs, which is taken away with all that comes after it.
-async fn read_to(
-    read: &mut russh::ChannelReadHalf,
-    mark: &str,
-    reply: &mut Reply,
-    heard: &Heard<'_>,
-) -> End {
-    let mark = format!("\n{mark} ");
-    let (mut out, mut err) = (None, None);
-    let (mut answered, mut ended) = (false, false);
-    loop {
-        let message = if ended {
-            match timeout(STRAGGLER, read.wait()).await {
-                Ok(message) => message,
-                Err(_) => return End::WithItsShell { answered },
-            }
-        } else {
-            read.wait().await
-        };
-        match message {
-            Some(ChannelMsg::Data { data }) if out.is_none() => {
-                answered = true;
-                let before = reply.stdout.len();
-                reply.stdout.extend_from_slice(&data);
-                out = cut(&mut reply.stdout, before, &mark);
-                heard(&reply.stdout);
-            }
-            Some(ChannelMsg::ExtendedData { data, ext: 1 }) if err.is_none() => {
-                answered = true;
-                let before = reply.stderr.len();
-                reply.stderr.extend_from_slice(&data);
-                err = cut(&mut reply.stderr, before, &mark);
-            }
-            Some(ChannelMsg::ExitStatus { exit_status }) => {
-                reply.status = i32::try_from(exit_status).ok();
-                ended = true;
-            }
-            Some(ChannelMsg::ExitSignal { signal_name, .. }) => {
-                let note = format!("\n(ended by signal {signal_name:?})\n");
-                reply.stderr.extend_from_slice(note.as_bytes());
-                ended = true;
-            }
-            Some(ChannelMsg::Failure) => return End::Refused,
-            Some(ChannelMsg::Close) => return End::WithItsShell { answered },
-            None if ended => return End::WithItsShell { answered },
-            None => return End::Gone,
-            Some(_) => {}
-        }
-        if let (Some(status), Some(_)) = (out, err) {
-            reply.status = Some(status);
-            return End::Marked;
-        }
-        if reply.stdout.len() + reply.stderr.len() > MOST {
-            return End::TooMuch;
-        }
-    }
-}
-
-/// Finds `mark` with a status and a line break after it, in what came since `before` or ends there. Takes it away, and all
-/// after it; returns the status.
-fn cut(said: &mut Vec<u8>, before: usize, mark: &str) -> Option<i32> {
-    /// Digits of a status, and the line break.
-    const REST: usize = 5;
-    let from = before.saturating_sub(mark.len() + REST);
-    let start = from
-        + said[from..]
-            .windows(mark.len())
-            .position(|window| window == mark.as_bytes())?;
-    let rest = &said[start + mark.len()..];
-    let line = rest.iter().position(|byte| *byte == b'\n')?;
-    let status = std::str::from_utf8(&rest[..line]).ok()?.parse().ok()?;
-    said.truncate(start);
-    Some(status)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_mark_is_found_however_it_comes_in_pieces() {
-        let whole = b"one\ntwo\nw0rd-3 17\nof somebody left behind";
-        for at in 0..whole.len() {
-            let mut said = whole[..at].to_vec();
-            let early = cut(&mut said, 0, "\nw0rd-3 ");
-            if early.is_none() {
-                let before = said.len();
-                said.extend_from_slice(&whole[at..]);
-                assert_eq!(cut(&mut said, before, "\nw0rd-3 "), Some(17), "{at}");
-            }
-            assert_eq!(said, b"one\ntwo", "{at}");
-        }
-        let mut other = b"\nw0rd-2 0\n".to_vec();
-        assert_eq!(cut(&mut other, 0, "\nw0rd-3 "), None);
-        assert_eq!(other, b"\nw0rd-2 0\n");
     }
 }

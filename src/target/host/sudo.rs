@@ -55,7 +55,8 @@ impl Sudo {
         };
         Shell {
             command,
-            first: self.preamble(),
+            // Programs have no arguments.
+            first: Zeroizing::new(format!("{}shift $#\n", *self.preamble())),
         }
     }
 

@@ -36,6 +36,15 @@ pub(super) struct Shell {
     pub first: Zeroizing<String>,
 }
 
+/// Returns what has a shell run `program` in a subshell, with nothing on its standard input. A shell reads all of a pair of
+/// parentheses before it begins: a program that was cut off on its way is none.
+pub(super) fn subshell<'a>(program: &[&'a [u8]]) -> Vec<&'a [u8]> {
+    let mut text: Vec<&[u8]> = vec![b"(\n"];
+    text.extend(program);
+    text.push(b"\n) </dev/null\n");
+    text
+}
+
 /// One machine, as far as transport goes.
 pub(super) trait Wire: Send + Sync {
     /// Returns what people call it.
