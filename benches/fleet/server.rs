@@ -187,7 +187,6 @@ impl Handler for Client {
         channel: ChannelId,
         session: &mut Session,
     ) -> Result<(), russh::Error> {
-        self.input.retain(|(id, _)| *id != channel);
         session.exit_status_request(channel, 0)?;
         session.eof(channel)?;
         session.close(channel)
