@@ -48,8 +48,10 @@ pub struct AccessError {
 /// Kinds of trouble with access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccessKind {
-    /// No route, refused, time-out while connecting, banner missing.
+    /// No route, refused, hung up on before it said who it is.
     Unreachable,
+    /// Nothing was heard of it within the time for connecting.
+    Silent,
     /// The host key is unknown or differs.
     HostKey,
     /// No credential was taken.
@@ -70,7 +72,7 @@ impl AccessKind {
     /// Returns whether trying again may help without anybody doing anything.
     #[must_use]
     pub fn is_transient(self) -> bool {
-        matches!(self, Self::Unreachable | Self::Lost)
+        matches!(self, Self::Unreachable | Self::Silent | Self::Lost)
     }
 }
 

@@ -320,6 +320,7 @@ pub(super) fn state_of(error: &StepError) -> Final {
     match error {
         StepError::Access(error) => match error.kind {
             AccessKind::Unreachable
+            | AccessKind::Silent
             | AccessKind::Lost
             | AccessKind::HostKey
             | AccessKind::Auth

@@ -26,8 +26,47 @@ async fn a_peer_that_says_nothing_is_given_up() {
     };
     let fleet = Fleet::new(stack(vec![silent]), settings);
     let error = fleet.reader(H).await.err().unwrap();
-    assert_eq!(error.kind, AccessKind::Unreachable);
+    assert_eq!(error.kind, AccessKind::Silent);
     assert!(error.message.contains("no answer within 0.3 s"), "{error}");
+}
+
+#[tokio::test]
+async fn silent_peers_keep_nobody_from_connecting_and_are_tried_twice() {
+    let Some(sshd) = Sshd::start("") else { return };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let tries = tokio::spawn(async move {
+        let mut tries = Vec::new();
+        while let Ok((peer, _)) = listener.accept().await {
+            tries.push(peer);
+            if tries.len() == 2 {
+                break;
+            }
+        }
+        // A third would be refused, and say so.
+        drop(listener);
+        tries
+    });
+    let mut silent = host("a", &sshd);
+    silent.port = Some(port);
+    let settings = AccessSettings {
+        all_starts_at_once: 1,
+        patience: Duration::from_millis(50),
+        connect_timeout: Duration::from_secs(2),
+        tries: 4,
+        ..settings(&sshd.path(""))
+    };
+    let fleet = Fleet::new(stack(vec![silent, host("b", &sshd)]), settings);
+    let given_up = fleet.reader(H);
+    tokio::pin!(given_up);
+    tokio::select! {
+        biased;
+        _ = &mut given_up => panic!("it kept its turn to the end"),
+        reached = fleet.reader(HostId(1)) => drop(reached.unwrap()),
+    }
+    let given_up = given_up.await.err().unwrap();
+    assert_eq!(given_up.kind, AccessKind::Silent, "{given_up}");
+    assert_eq!(tries.await.unwrap().len(), 2);
 }
 
 #[tokio::test]

@@ -114,13 +114,16 @@ pub(super) async fn greet(
     let result = timeout(settings.connect_timeout, connecting)
         .await
         .unwrap_or_else(|_| {
-            Err(unreachable(
-                hop,
-                format!(
-                    "no answer within {} s",
-                    settings.connect_timeout.as_secs_f32()
-                ),
-            ))
+            Err(AccessError {
+                kind: AccessKind::Silent,
+                ..unreachable(
+                    hop,
+                    format!(
+                        "no answer within {} s",
+                        settings.connect_timeout.as_secs_f32()
+                    ),
+                )
+            })
         });
     match result {
         Ok(handle) => Ok(Greeted {

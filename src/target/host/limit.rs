@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// The limits of every first hop.
 pub(super) struct Starts {
@@ -20,6 +20,24 @@ pub(super) struct Starts {
 pub(super) struct Turn {
     _here: Option<OwnedSemaphorePermit>,
     _all: Option<OwnedSemaphorePermit>,
+}
+
+impl Turn {
+    /// Waits for `work`, and gives itself up after `patience`. Returns the turn if it is still held.
+    pub async fn during<T>(
+        self,
+        patience: Duration,
+        work: impl Future<Output = T>,
+    ) -> (T, Option<Self>) {
+        let mut work = std::pin::pin!(work);
+        match timeout(patience, &mut work).await {
+            Ok(done) => (done, Some(self)),
+            Err(_) => {
+                drop(self);
+                (work.await, None)
+            }
+        }
+    }
 }
 
 struct Hop {

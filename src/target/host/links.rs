@@ -125,6 +125,7 @@ impl Links {
 
     async fn open(self: Arc<Self>, route: Route, purpose: Use) -> Result<Arc<Open>, AccessError> {
         let hop = route.target();
+        let mut silences = 0;
         let mut pauses = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(300))
             .with_max_delay(Duration::from_secs(5))
@@ -152,7 +153,12 @@ impl Links {
                     return Ok(link);
                 }
                 Err(error) if error.kind.is_transient() => match pauses.next() {
+                    // The kernel asked again and again in each of these times; more of them only hold up the others.
+                    Some(_) if error.kind == AccessKind::Silent && silences > 0 => {
+                        return Err(error);
+                    }
                     Some(pause) => {
+                        silences += usize::from(error.kind == AccessKind::Silent);
                         tracing::debug!(host = %hop.name, ?pause, "{}; trying again", error.message);
                         tokio::time::sleep(pause).await;
                     }
@@ -175,13 +181,17 @@ impl Links {
             Use::Jump => Arc::clone(&self.places).try_acquire_owned().ok(),
         };
         let turn = self.starts.turn(&route.first().known_as()).await;
-        let mut greeted = self
-            .greet(hop, under.map(|open| Arc::clone(&open.link)))
-            .await?;
-        Login::new(hop, &self.settings, &self.keys)
-            .run(&mut greeted)
-            .await?;
-        let link = Arc::new(greeted.logged_in());
+        let logging_in = async {
+            let mut greeted = self
+                .greet(hop, under.map(|open| Arc::clone(&open.link)))
+                .await?;
+            Login::new(hop, &self.settings, &self.keys)
+                .run(&mut greeted)
+                .await?;
+            Ok(Arc::new(greeted.logged_in()))
+        };
+        let (link, turn) = turn.during(self.settings.patience, logging_in).await;
+        let link = link?;
         if route.before().is_some() {
             // The sshd behind a jump host may be one for many hosts, and it counts a connection as not logged in a moment
             // longer than the log-in's answer says. What it answers after that comes from a connection it counts no more.

@@ -98,6 +98,9 @@ pub struct AccessSettings {
     pub starts_at_once: usize,
     /// Connections not yet logged in at once, over all.
     pub all_starts_at_once: usize,
+    /// Time for which a host that is slow to log in, or silent, keeps its turn from others: it counts for little then at any
+    /// gate on the way, while fifty that are down would hold up a fleet.
+    pub patience: Duration,
     /// Open connections at once; the longest idle one makes room.
     pub max_connections: usize,
     /// Time for TCP and the key exchange of one hop.
@@ -140,6 +143,7 @@ impl AccessSettings {
             starts_per_second: 30,
             starts_at_once: 8,
             all_starts_at_once: 64,
+            patience: Duration::from_secs(3),
             max_connections: 1024,
             connect_timeout: Duration::from_secs(10),
             tries: 4,
