@@ -19,14 +19,22 @@ pub enum Ending {
     Interrupted,
 }
 
+impl Ending {
+    /// Returns the exit code.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Failed => 1,
+            Self::Pending => 2,
+            Self::Usage => 3,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
 impl From<Ending> for ExitCode {
     fn from(ending: Ending) -> Self {
-        Self::from(match ending {
-            Ending::Failed => 1,
-            Ending::Pending => 2,
-            Ending::Usage => 3,
-            Ending::Interrupted => 130,
-        })
+        Self::from(ending.code())
     }
 }
 

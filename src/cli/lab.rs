@@ -5,6 +5,7 @@ use std::process::Command;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::print::say;
 use crate::lab::{
     self, DriverKind, HostState, Lab, LabError, LabHost, LabName, LabState, Place, Progress, Up,
     Wanted,
@@ -425,11 +426,6 @@ fn json<T: serde::Serialize>(value: &T) -> Result<String, LabError> {
 /// Prints data. A reader that went away is no error of ours.
 fn print(text: &str) {
     let _ = io::stdout().write_all(text.as_bytes());
-}
-
-/// Prints a message for people.
-fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
 }
 
 #[cfg(test)]

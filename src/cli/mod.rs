@@ -4,6 +4,7 @@
 mod build;
 mod bundle;
 mod ci;
+mod ci_job;
 mod cluster;
 mod cluster_etcd;
 mod cluster_node;
@@ -170,7 +171,7 @@ async fn dispatch(cli: Cli) -> CliResult {
         Command::Secret(args) => secret::secret(args, &global).await,
         Command::Run(args) => run::run(&args),
         Command::Report(args) => report::report(&args),
-        Command::Ci(args) => ci::ci(&args, &global),
+        Command::Ci(args) => ci::ci(&args, &global).await,
         Command::Lock(args) => lock::lock(&args, &global).await,
         Command::SupportBundle(args) => support::support(args, &global).await,
         Command::Config(args) => configure(args, &global),

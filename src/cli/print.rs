@@ -26,6 +26,12 @@ pub fn print(text: &str) -> CliResult {
     }
 }
 
+/// Writes to standard error what people are to know on the way.
+pub fn say(text: &str) {
+    // Nobody is left to tell when standard error itself is gone.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
 /// Writes a warning to standard error.
 pub fn warn(text: &str) {
     let mut err = std::io::stderr().lock();

@@ -2,5 +2,6 @@
 
 pub mod bundle;
 pub mod cluster;
+pub mod shards;
 pub mod storage;
 pub mod support;

@@ -9,7 +9,9 @@
 
 mod charts;
 mod cli;
+mod desk;
 mod faults;
+mod jobs;
 #[path = "../support/keeper.rs"]
 mod keeper;
 mod objects;

@@ -2,14 +2,13 @@
 //! are a driver, which makes and deletes the volumes, and the end of pods: the kubelet's pretended runtime runs nothing.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
+use super::desk::{Desk, list, text, told};
 use super::support::kubernetes::{Kubernetes, With, programs};
 use super::user::User;
 
@@ -45,23 +44,6 @@ impl Driver {
         });
         Self { task, deleted }
     }
-}
-
-async fn list(user: &User, api_version: &str, kind: &str, namespace: Option<&str>) -> Vec<Value> {
-    let api = user.api(api_version, kind, namespace);
-    let listed = api.list(&ListParams::default()).await;
-    let items = listed.map(|listed| listed.items).unwrap_or_default();
-    items
-        .into_iter()
-        .map(|one| serde_json::to_value(one).unwrap())
-        .collect()
-}
-
-fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object
-        .pointer(pointer)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
 }
 
 /// Makes a volume for every claim of the classes `fast` and `kept`, as an external provisioner does.
@@ -130,61 +112,6 @@ async fn delete(user: &User, deleted: &Mutex<BTreeMap<String, usize>>) {
             }
         }
     }
-}
-
-/// A stack whose only component that has anything to do with volumes is the cluster.
-struct Desk {
-    home: tempfile::TempDir,
-    kubeconfig: std::path::PathBuf,
-}
-
-impl Desk {
-    fn new(kubernetes: &Kubernetes) -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let stack = "cluster: { name: lab }\nhosts: [{ hostname: node-1, address: 127.0.0.1, role: control-plane }]\n\
-                     components: { k3s: {}, storage: { smoke: false } }\n";
-        let path = home.path().join("stack.yaml");
-        std::fs::write(&path, stack).unwrap();
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        Self {
-            home,
-            kubeconfig: kubernetes.kubeconfig(),
-        }
-    }
-
-    fn start(&self, args: &[&str]) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_foundry"))
-            .args(args)
-            .env("FOUNDRY_HOME", self.home.path())
-            .env("HOME", self.home.path())
-            .env("FOUNDRY_KUBECONFIG", &self.kubeconfig)
-            .env("NO_COLOR", "1")
-            .env_remove("FOUNDRY_CONFIG")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
-    }
-
-    async fn foundry(&self, args: &[&str], status: i32) -> String {
-        let child = self.start(args);
-        let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap())
-            .await
-            .unwrap();
-        told(args, &output, status)
-    }
-}
-
-fn told(args: &[&str], output: &Output, status: i32) -> String {
-    let told = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    eprintln!("$ foundry {}\n{told}", args.join(" "));
-    assert_eq!(output.status.code(), Some(status), "{told}");
-    told
 }
 
 async fn class(user: &User, name: &str, default: bool) {
