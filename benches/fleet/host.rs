@@ -145,6 +145,7 @@ impl Hosts {
             nonce: "",
             out: String::with_capacity(8 << 10),
             err: "foundry-pid 1\n".to_owned(),
+            said: String::new(),
         };
         let status = reply.program(program);
         Answer {
@@ -162,12 +163,14 @@ struct Reply<'a> {
     nonce: &'a str,
     out: String,
     err: String,
+    /// On standard error, in the section under way.
+    said: String,
 }
 
 impl<'a> Reply<'a> {
     fn program(&mut self, text: &'a str) -> u32 {
         let Some(nonce) = text
-            .split_once("__m() { printf '\\n%s %s\\n' ")
+            .split_once("__e() { printf '%s\\n%s e %s\\n' \"$__held\" ")
             .and_then(|(_, rest)| rest.split_once(' '))
         else {
             return self.lock(text);
@@ -185,6 +188,7 @@ impl<'a> Reply<'a> {
                 .strip_prefix("__o ")
                 .filter(|name| !name.starts_with('"'))
             {
+                let name = name.split(' ').next().unwrap_or_default();
                 section = Some((name, at));
             } else if let Some(name) = line
                 .strip_prefix("__c ")
@@ -230,7 +234,6 @@ impl<'a> Reply<'a> {
 
     fn mark(&mut self, words: &str) {
         let _ = write!(self.out, "\n{} {words}\n", self.nonce);
-        let _ = write!(self.err, "\n{} {words}\n", self.nonce);
     }
 
     fn section(&mut self, name: &str, body: &str) {
@@ -245,6 +248,11 @@ impl<'a> Reply<'a> {
             "stamps" => self.stamps(body),
             _ => 0,
         };
+        let said = std::mem::take(&mut self.said);
+        if !said.is_empty() {
+            self.mark(&format!("x {name}"));
+            self.out.push_str(&said);
+        }
         self.mark(&format!("c {name} {status}"));
     }
 
@@ -282,7 +290,7 @@ impl<'a> Reply<'a> {
         for path in arguments(body) {
             let Some(facts) = self.of_path(path) else {
                 let _ = writeln!(
-                    self.err,
+                    self.said,
                     "stat: cannot statx '{path}': No such file or directory"
                 );
                 status = 1;
@@ -315,7 +323,7 @@ impl<'a> Reply<'a> {
             match self.of_path(path).and_then(|facts| facts.get("sha256")) {
                 Some(digest) => _ = write!(self.out, "{}  {path}\0", digest.value()),
                 None => {
-                    let _ = writeln!(self.err, "sha256sum: {path}: No such file or directory");
+                    let _ = writeln!(self.said, "sha256sum: {path}: No such file or directory");
                     status = 1;
                 }
             }
@@ -334,7 +342,7 @@ impl<'a> Reply<'a> {
             if there || name == "dpkg" {
                 let _ = writeln!(self.out, "{name}\tamd64\tinstalled\t1.2.3-4");
             } else {
-                let _ = writeln!(self.err, "dpkg-query: no packages found matching {name}");
+                let _ = writeln!(self.said, "dpkg-query: no packages found matching {name}");
             }
         }
         u32::from(!there)
@@ -479,7 +487,7 @@ fn arguments(body: &str) -> impl Iterator<Item = &str> {
         let rest = line
             .split_once(" -- ")
             .map(|(_, rest)| rest)
-            .or_else(|| line.strip_prefix("__d "));
+            .or_else(|| line.split_once("(__d ").map(|(_, rest)| rest));
         words(rest.unwrap_or_default())
     })
 }

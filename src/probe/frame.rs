@@ -33,8 +33,12 @@ impl Nonce {
     }
 }
 
-/// Appends the shell functions that write frames: `__o NAME` opens one, `__c NAME` closes it with the status in
-/// `$__s`, `__e COUNT` ends the program. Marks go to standard output and standard error alike.
+/// Appends the shell functions that write frames: `__o NAME [TEXT]` opens one, with what stands in it if it is known; `__c
+/// NAME` closes it with the status in `$__s` and what was said on standard error in `$__err`; `__e COUNT` ends the program.
+/// `__b NAME` opens one for a script, whose standard error comes as it is.
+///
+/// Every line written is a packet of SSH, and one more time that both sides wake up. So a frame's end waits for the next
+/// one's beginning, and what tools say on standard error is kept: [`keeping`].
 pub(super) fn prelude(out: &mut String, nonce: &Nonce) {
     let _ = write!(
         out,
@@ -43,12 +47,30 @@ pub(super) fn prelude(out: &mut String, nonce: &Nonce) {
          unset POSIXLY_CORRECT ENV LANGUAGE GREP_OPTIONS IFS\n\
          umask 022\n\
          cd /\n\
-         __m() {{ printf '\\n%s %s\\n' {nonce} \"$*\"; printf '\\n%s %s\\n' {nonce} \"$*\" >&2; }}\n\
-         __o() {{ __s=0; __m o \"$1\"; }}\n\
-         __c() {{ __m c \"$1\" \"$__s\"; }}\n\
-         __e() {{ __m e \"$1\"; }}\n",
+         __held=\n\
+         __o() {{ __s=0 __err=; printf '%s\\n%s o %s\\n%s' \"$__held\" {nonce} \"$1\" \"${{2-}}\"; __held=; }}\n\
+         __b() {{ __o \"$1\"; printf '\\n%s o %s\\n' {nonce} \"$1\" >&2; }}\n\
+         __y() {{ [ -z \"$__said\" ] || __err=\"$__err$__said\n\"; }}\n\
+         __c() {{ __held=\"\n{nonce} c $1 $__s\n\"; [ -z \"$__err\" ] || __held=\"\n{nonce} x $1\n$__err$__held\"; }}\n\
+         __e() {{ printf '%s\\n%s e %s\\n' \"$__held\" {nonce} \"$1\"; }}\n",
         nonce = nonce.0
     );
+}
+
+/// Appends a command of a frame, which starts one process. Its words on standard error are kept for the frame's end, and so
+/// is its status if it fails. A function as `command` should `exec` what it ends with. `here` is its standard input, as what
+/// stands in a here-document.
+pub(super) fn keeping(out: &mut String, command: &str, here: Option<&str>) {
+    let _ = match here {
+        None => writeln!(
+            out,
+            "{{ __said=$({command} 2>&1 >&3 3>&-) || __s=$?; }} 3>&1; __y"
+        ),
+        Some(here) => writeln!(
+            out,
+            "{{ __said=$({command} <<__end__ 2>&1 >&3 3>&-\n{here}\n__end__\n) || __s=$?; }} 3>&1; __y"
+        ),
+    };
 }
 
 /// What stands in one frame.
@@ -105,6 +127,11 @@ impl Frames {
                 ["o", name] => {
                     let section = frames.sections.entry((*name).to_owned()).or_default();
                     section.out.extend_from_slice(mark.body);
+                }
+                ["x", name] => {
+                    if let Some(section) = frames.sections.get_mut(*name) {
+                        section.err.push_str(&String::from_utf8_lossy(mark.body));
+                    }
                 }
                 ["c", name, status] => {
                     if let Some(section) = frames.sections.get_mut(*name) {

@@ -77,7 +77,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `__q NUMBER SCRIPT SECONDS` asks by a script, as one frame.
 const FUNCTION: &str = r#"__q() {
-__o "s$1"
+__b "s$1"
 __r "$2" </dev/null &
 __p=$!
 __t "$3" 0

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::fact::{Fault, Stamp};
-use super::frame::Frames;
+use super::frame::{self, Frames};
 use super::shell::{ShellError, quote, quote_into};
 use crate::graph::Label;
 
@@ -131,10 +131,10 @@ pub(super) fn render(wanted: Option<&Wanted>, out: &mut String) -> Result<u32, S
     let folder = quote(folder)?;
     let _ = write!(
         out,
-        "__o stamps\n\
-         if [ -d {folder} ]; then __n=$((__n + 1)); grep -raHZz '' {folder} || __s=$?; fi\n\
-         __c stamps\n"
+        "__o stamps\nif [ -d {folder} ]; then __n=$((__n + 1))\n"
     );
+    frame::keeping(out, &format!("grep -raHZz '' {folder}"), None);
+    out.push_str("fi\n__c stamps\n");
     Ok(0)
 }
 

@@ -6,7 +6,7 @@ use super::paths;
 use super::wants::{ABSENT, Found, Plain, Wants, asked, fault, text, yes};
 use crate::catalog::Value;
 use crate::probe::fact::Fault;
-use crate::probe::frame::Frames;
+use crate::probe::frame::{Frames, keeping};
 use crate::probe::shell::ShellError;
 
 /// One line of `passwd`.
@@ -56,7 +56,9 @@ pub(super) fn render(wants: &Wants, out: &mut String) -> Result<u32, ShellError>
         out.push_str("__c passwd\n");
     }
     if wants.groups {
-        out.push_str("__o group\ngetent group || __s=$?\n__c group\n");
+        out.push_str("__o group\n");
+        keeping(out, "getent group", None);
+        out.push_str("__c group\n");
         processes += 1;
     }
     Ok(processes)

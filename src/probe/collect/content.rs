@@ -29,7 +29,7 @@ pub(super) fn render(wants: &Wants, out: &mut String) -> Result<u32, ShellError>
     if wants.content.is_empty() {
         return Ok(0);
     }
-    out.push_str("__o content\n__t() { find -L \"$@\" -maxdepth 0 -type f -size -");
+    out.push_str("__o content\n__t() { exec find -L \"$@\" -maxdepth 0 -type f -size -");
     out.push_str(&(LIMIT + 1).to_string());
     out.push_str("c -exec grep -aHZz '' -- {} +; }\n");
     let times = paths::command(out, "__t", &wants.content)?;

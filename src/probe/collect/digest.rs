@@ -27,7 +27,7 @@ else set -- "$@" "$__p"; fi
 done
 [ "$#" -gt 0 ] || return 0
 fi
-sha256sum -z -- "$@"
+exec sha256sum -z -- "$@"
 }
 "#;
 

@@ -1,7 +1,7 @@
 //! What every batch tells of the host itself, read by the shell as far as it can. Knows no step.
 
 use crate::probe::fact::{Fault, HostFacts};
-use crate::probe::frame::Frames;
+use crate::probe::frame::{Frames, keeping};
 
 use super::package;
 use super::wants::fault;
@@ -10,13 +10,14 @@ use super::wants::fault;
 /// collector answers for the architecture.
 pub fn render(out: &mut String, packages: bool) -> u32 {
     out.push_str(
-        "__v() { __w=; IFS= read -r __w <\"$2\" && printf '%s %s\\n' \"$1\" \"$__w\"; }\n\
-         __o host\n\
+        "__h=\n\
+         __v() { __w=; IFS= read -r __w <\"$2\" && __h=\"$__h$1 $__w\n\"; }\n\
          __v kernel /proc/sys/kernel/osrelease\n\
          __v boot /proc/sys/kernel/random/boot_id\n\
-         while IFS= read -r __w; do printf 'os %s\\n' \"$__w\"; done </etc/os-release\n\
-         date '+clock %s'\n",
+         while IFS= read -r __w; do __h=\"${__h}os $__w\n\"; done </etc/os-release\n\
+         __o host \"$__h\"\n",
     );
+    keeping(out, "date '+clock %s'", None);
     if !packages {
         out.push_str(
             "if command -v dpkg >/dev/null; then printf 'arch '; dpkg --print-architecture; \
@@ -57,7 +58,8 @@ pub(super) fn read(frames: &Frames) -> Result<HostFacts, Fault> {
             .unwrap_or_default();
     }
     if facts.arch.is_empty() || facts.kernel.is_empty() || facts.clock == 0 {
-        let said = section.err.trim();
+        let said = format!("{} {}", frames.stray, section.err);
+        let said = said.trim();
         return Err(fault(format!(
             "the host says neither what it is nor what time: {said}"
         )));

@@ -71,8 +71,7 @@ for __p do if [ -d "/sys/module/$__p" ]; then printf '%s yes\n' "$__p"; else __x
 [ "$__x" ] || return 0
 IFS= read -r __r </proc/sys/kernel/osrelease
 [ -f "/lib/modules/$__r/modules.builtin" ] || { for __p in $__x; do printf '%s no\n' "$__p"; done; return 0; }
-__n=$((__n + 1))
-awk -v x="$__x" 'BEGIN { n = split(x, w, " ") } { sub(/.*\//, ""); sub(/\.ko.*/, ""); gsub(/-/, "_"); b[$0] = 1 }
+exec awk -v x="$__x" 'BEGIN { n = split(x, w, " ") } { sub(/.*\//, ""); sub(/\.ko.*/, ""); gsub(/-/, "_"); b[$0] = 1 }
 END { for (i = 1; i <= n; i++) print w[i], (w[i] in b) ? "yes" : "no" }' "/lib/modules/$__r/modules.builtin"
 }
 "#;
@@ -87,8 +86,7 @@ pub(super) fn render(wants: &Wants, out: &mut String) -> Result<u32, ShellError>
     if !wants.modules.is_empty() {
         out.push_str(MODULES);
         out.push_str("__o module\n");
-        // Starts a process only if need be, and counts that itself.
-        paths::command(out, "__k", &wants.modules)?;
+        processes += paths::command(out, "__k", &wants.modules)?;
         out.push_str("__c module\n");
     }
     Ok(processes)

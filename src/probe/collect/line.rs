@@ -7,7 +7,7 @@ use super::paths;
 use super::wants::{Found, Plain, Wants, fault, field, text, yes};
 use crate::catalog::Value;
 use crate::probe::fact::Fault;
-use crate::probe::frame::Frames;
+use crate::probe::frame::{Frames, keeping};
 use crate::probe::shell::{ShellError, quote_into};
 
 /// Reads records of three lines (`f`ile, `a`bsent or `o`ther; path; line) and answers each with a word. A path's line
@@ -22,8 +22,11 @@ if (s == "o" || p in b) print "unreadable"; else if ((p, k[3*i+3]) in h) print "
 }'"#;
 
 const FUNCTION: &str = r#"__l() {
-if [ -f "$1" ]; then __k=f; elif [ -e "$1" ]; then __k=o; else __k=a; fi
-printf '%s\n%s\n%s\n' "$__k" "${3-$1}" "$2"
+if [ -f "$1" ]; then __w=f; elif [ -e "$1" ]; then __w=o; else __w=a; fi
+__in="$__in$__w
+${3-$1}
+$2
+"
 }
 "#;
 
@@ -47,13 +50,12 @@ pub(super) fn want(wants: &mut Wants, value: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// The pipe's writing end is a process too.
 pub(super) fn render(wants: &Wants, out: &mut String) -> Result<u32, ShellError> {
     if wants.lines.is_empty() {
         return Ok(0);
     }
     out.push_str(FUNCTION);
-    out.push_str("__o line\n{\n");
+    out.push_str("__o line\n__in=\n");
     for (path, line) in wants.lines.iter() {
         out.push_str("__l ");
         quote_into(out, path)?;
@@ -65,10 +67,10 @@ pub(super) fn render(wants: &Wants, out: &mut String) -> Result<u32, ShellError>
         }
         out.push('\n');
     }
-    out.push_str("} | awk ");
-    out.push_str(AWK);
-    out.push_str(" || __s=$?\n__c line\n");
-    Ok(2)
+    // A here-document ends with a line break of its own. One that is small takes no process to write.
+    keeping(out, &format!("awk {AWK}"), Some("${__in%?}"));
+    out.push_str("__in=\n__c line\n");
+    Ok(1)
 }
 
 /// Returns whether each line is there, in the order asked.

@@ -8,7 +8,7 @@ use indexmap::IndexSet;
 use super::wants::fault;
 use crate::catalog::Value;
 use crate::probe::fact::Fault;
-use crate::probe::frame::{Frames, Section};
+use crate::probe::frame::{Frames, Section, keeping};
 use crate::probe::shell::{ShellError, quote_into};
 
 /// Answer of each path; `Ok(None)` is a path that is not there.
@@ -33,31 +33,28 @@ pub(super) fn path(subject: &Value) -> Result<String, String> {
     })
 }
 
-/// Appends `command` with as many of `arguments` as fit, as often as needed, each with its status kept; returns how
-/// often.
+/// Appends `command` with as many of `arguments` as fit, as often as needed; returns how often.
 pub(super) fn command<'a>(
     out: &mut String,
     command: &str,
     arguments: impl IntoIterator<Item = &'a String>,
 ) -> Result<u32, ShellError> {
     let mut times = 0;
-    let mut room = 0;
+    let mut line = String::new();
     for argument in arguments {
-        let size = argument.len() + 9;
-        if size > room {
-            if times > 0 {
-                out.push_str(" || __s=$?\n");
-            }
-            out.push_str(command);
-            times += 1;
-            room = ARGUMENTS;
+        if !line.is_empty() && line.len() + argument.len() > ARGUMENTS {
+            keeping(out, &line, None);
+            line.clear();
         }
-        room = room.saturating_sub(size);
-        out.push(' ');
-        quote_into(out, argument)?;
+        if line.is_empty() {
+            line.push_str(command);
+            times += 1;
+        }
+        line.push(' ');
+        quote_into(&mut line, argument)?;
     }
-    if times > 0 {
-        out.push_str(" || __s=$?\n");
+    if !line.is_empty() {
+        keeping(out, &line, None);
     }
     Ok(times)
 }

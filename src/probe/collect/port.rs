@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::wants::{Found, Plain, Wants, asked, fault, yes};
 use crate::catalog::Value;
 use crate::probe::fact::Fault;
-use crate::probe::frame::Frames;
+use crate::probe::frame::{Frames, keeping};
 
 /// An address and port that something listens on.
 pub(super) type Listener = SocketAddr;
@@ -34,10 +34,10 @@ pub(super) fn render(wants: &Wants, out: &mut String) -> u32 {
     }
     out.push_str(
         "__o port\n\
-         set -- /proc/net/tcp; [ -r /proc/net/tcp6 ] && set -- \"$@\" /proc/net/tcp6\n\
-         awk '$4 == \"0A\" { print $2 }' \"$@\" || __s=$?\n\
-         __c port\n",
+         set -- /proc/net/tcp; [ -r /proc/net/tcp6 ] && set -- \"$@\" /proc/net/tcp6\n",
     );
+    keeping(out, "awk '$4 == \"0A\" { print $2 }' \"$@\"", None);
+    out.push_str("__c port\n");
     1
 }
 
