@@ -42,6 +42,8 @@ pub struct Application {
     folder: String,
     /// What hides the secrets of each job, in order.
     masks: Vec<Mask>,
+    /// What each job leaves.
+    stamps: Vec<Option<Arc<Stamp>>>,
 }
 
 /// An [`Application`] in the making.
@@ -52,6 +54,7 @@ pub struct Applications {
     deadline: Duration,
     folder: String,
     masks: Vec<Mask>,
+    stamps: Vec<Option<Arc<Stamp>>>,
     asks: Vec<Arc<Ask>>,
 }
 
@@ -132,6 +135,7 @@ impl Applications {
             deadline: Duration::ZERO,
             folder: stamps_folder(stack),
             masks: Vec::new(),
+            stamps: Vec::new(),
             asks: Vec::new(),
         }
     }
@@ -172,14 +176,15 @@ impl Applications {
             .map_err(|error| fault(error.to_string()))?;
         self.deadline += job.effect.timeout + GRACE + NOTICING;
         self.masks.push(Mask::of(job.values));
+        self.stamps.push(job.stamp.cloned().map(Arc::new));
         self.asks.push(Arc::new(job.ask));
         Ok(())
     }
 
-    /// Ends the program: one look at what all its jobs are about.
+    /// Ends the program: one look at what all its jobs are about. Stamps are not read: those who leave them say so.
     #[must_use]
     pub fn finish(mut self) -> Application {
-        let verify = Batch::again(self.asks, Some(&self.folder), self.nonce.clone());
+        let verify = Batch::again(self.asks, self.nonce.clone());
         // Where nothing was done there is nothing to look at.
         let _ = write!(
             self.text,
@@ -202,6 +207,7 @@ impl Applications {
             verify,
             folder: self.folder,
             masks: self.masks,
+            stamps: self.stamps,
         }
     }
 }
@@ -234,18 +240,21 @@ impl Application {
     #[must_use]
     pub fn read_all(&self, reply: &Reply) -> Vec<Applied> {
         let frames = Frames::read(&self.nonce, reply);
-        let mut answer = self.verify.read(reply);
-        let found = answer.facts.drain(..).zip(answer.stamps.drain(..));
+        let answer = self.verify.read(reply);
         let whole = answer.host.map(drop);
         self.masks
             .iter()
-            .zip(found)
+            .zip(&self.stamps)
+            .zip(answer.facts)
             .enumerate()
-            .map(|(number, (mask, (facts, stamp)))| {
+            .map(|(number, ((mask, stamp), facts))| {
                 let mut applied = applied(&frames, number, mask);
                 applied.found = (applied.ended == Ended::Well).then(|| Found {
                     facts,
-                    stamp,
+                    stamp: match &applied.stamped {
+                        Some(Ok(())) => stamp.clone(),
+                        Some(Err(_)) | None => None,
+                    },
                     whole: whole.clone(),
                 });
                 applied

@@ -64,7 +64,7 @@ pub struct Answer {
 /// Time for all that is not a script: connecting is not in it.
 const COLLECTORS: Duration = Duration::from_secs(60);
 
-/// Up to so many steps' stamps are read by name, not all that the host has: so do those that look at what they applied.
+/// Up to so many steps' stamps are read by name, not all that the host has.
 const FEW: usize = 4;
 
 impl Batch {
@@ -78,14 +78,10 @@ impl Batch {
         Self::make(asks, stamps, nonce, true)
     }
 
-    /// As [`Self::new`], for a host that has just said what it is.
+    /// As [`Self::new`], for a host that has just said what it is, and what was stamped there.
     #[must_use]
-    pub fn again(
-        asks: impl IntoIterator<Item = Arc<Ask>>,
-        stamps: Option<&str>,
-        nonce: Nonce,
-    ) -> Self {
-        Self::make(asks, stamps, nonce, false)
+    pub fn again(asks: impl IntoIterator<Item = Arc<Ask>>, nonce: Nonce) -> Self {
+        Self::make(asks, None, nonce, false)
     }
 
     fn make(
@@ -121,6 +117,9 @@ impl Batch {
                 }
             })
             .collect();
+        if of_host {
+            wants.add_host();
+        }
         let mut text = Zeroizing::new(String::new());
         if let Err(error) = render(&mut text, &wants, &asks, &nonce, of_host) {
             // Unreachable for what `Wants::add` and `assign_into` let through; said of each step if it ever is.
@@ -230,7 +229,7 @@ fn render(
     out.push_str("__n=0\n");
     let mut processes = SHELL;
     if of_host {
-        processes += render_host(out, wants.asks_for_packages());
+        processes += render_host(out, wants);
     }
     processes += wants.render(out)?;
     let scripts = asks

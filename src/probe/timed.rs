@@ -18,12 +18,12 @@ pub(super) const TICKER: u32 = 2;
 /// `__r SCRIPT` is a script in the process that it is called in, with variables from `__i`. Called in the background, with
 /// its process in `__p`, it is waited for by `__t SECONDS GRACE`, which leaves its status in `__s`. One ticker for the whole
 /// program wakes the waiting shell once a second, and `__n` counts that. A script over its time is told to end, if it has a
-/// grace, and killed with all its descendants after that. The ticker takes its sleep with it when it goes.
+/// grace, and killed with all its descendants after that. Its time is counted from the first second's end. The ticker takes its sleep with it when it goes.
 ///
 /// All of this may be in a subshell, whose process is not `$$`.
 ///
 /// SIGUSR1 is 10 on all of Linux that Debian and Ubuntu run on here, so an interrupted wait ends with status 138.
-const FUNCTIONS: &str = r#"IFS=' ' read -r __me __w </proc/self/stat
+const FUNCTIONS: &str = r#"cd -P /proc/self; __me=${PWD##*/}; cd /
 trap '__n=$((__n + 1))' USR1
 { trap 'kill "$__z" 2>/dev/null; exit 0' TERM
 while :; do sleep 1 & __z=$!; wait "$__z"; kill -USR1 "$__me" 2>/dev/null || exit 0; done; } </dev/null >/dev/null 2>&1 &
@@ -31,11 +31,12 @@ __ticker=$!
 __r() { trap - USR1; set -eu; __i; eval "$1"; set --; __f; }
 __u() { IFS=' .' read -r __up __w </proc/uptime; }
 __t() {
-__u; __end=$((__up + $1)) __late=
+__end= __late=
 while :; do
 wait "$__p"; __s=$?
 [ "$__s" -eq 138 ] || break
 __u
+: "${__end:=$((__up + $1))}"
 [ "$__up" -gt "$__end" ] || continue
 if [ -z "$__late" ] && [ "$2" -gt 0 ]; then __x TERM "$__p"
 elif [ "$__up" -gt $((__end + $2)) ]; then __x KILL "$__p"; wait "$__p"; __s=-1; break

@@ -4,11 +4,18 @@ use crate::probe::fact::{Fault, HostFacts};
 use crate::probe::frame::{Frames, keeping};
 
 use super::package;
-use super::wants::fault;
+use super::paths::PathAnswers;
+use super::stat::Stat;
+use super::wants::{Wants, fault};
 
-/// Appends the questions of the host itself; returns how many processes that starts. With `packages`, the package
-/// collector answers for the architecture.
-pub fn render(out: &mut String, packages: bool) -> u32 {
+/// What Linux makes anew for each process that looks at it, so that its time is now. It saves a process where there is
+/// something else to `stat`.
+pub(super) const NOW: &str = "/proc/self/fd";
+
+/// Appends the questions of the host itself; returns how many processes that starts. Other collectors answer for the
+/// architecture and for the time where they are asked anyway.
+pub fn render(out: &mut String, wants: &Wants) -> u32 {
+    let mut processes = 0;
     out.push_str(
         "__h=\n\
          __v() { __w=; IFS= read -r __w <\"$2\" && __h=\"$__h$1 $__w\n\"; }\n\
@@ -17,18 +24,22 @@ pub fn render(out: &mut String, packages: bool) -> u32 {
          while IFS= read -r __w; do __h=\"${__h}os $__w\n\"; done </etc/os-release\n\
          __o host \"$__h\"\n",
     );
-    keeping(out, "date '+clock %s'", None);
-    if !packages {
+    if !wants.stat.contains(NOW) {
+        keeping(out, "date '+clock %s'", None);
+        processes += 1;
+    }
+    if wants.packages.is_empty() {
         out.push_str(
             "if command -v dpkg >/dev/null; then printf 'arch '; dpkg --print-architecture; \
              else printf 'machine '; uname -m; fi\n",
         );
+        processes += 1;
     }
     out.push_str("__c host\n");
-    if packages { 1 } else { 2 }
+    processes
 }
 
-pub(super) fn read(frames: &Frames) -> Result<HostFacts, Fault> {
+pub(super) fn read(frames: &Frames, stat: &PathAnswers<Stat>) -> Result<HostFacts, Fault> {
     let section = frames.section("host")?;
     let out = String::from_utf8_lossy(section.done("date", &[])?);
     let mut facts = HostFacts {
@@ -50,6 +61,10 @@ pub(super) fn read(frames: &Frames) -> Result<HostFacts, Fault> {
             },
             _ => {}
         }
+    }
+    if let Some(Ok(Some(now))) = stat.get(NOW) {
+        let seconds = now.mtime.div_euclid(1_000_000_000);
+        facts.clock = seconds.try_into().unwrap_or_default();
     }
     if facts.arch.is_empty() {
         facts.arch = package::read(frames)

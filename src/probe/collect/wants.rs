@@ -72,10 +72,11 @@ impl Wants {
         self.stamps = Some(wanted);
     }
 
-    /// Returns whether the package collector has a question, and so learns the architecture by the way.
-    #[must_use]
-    pub fn asks_for_packages(&self) -> bool {
-        !self.packages.is_empty()
+    /// Notes that the host is asked what it is, after all else.
+    pub fn add_host(&mut self) {
+        if !self.stat.is_empty() {
+            self.stat.insert(host::NOW.to_owned());
+        }
     }
 
     /// Appends the program that asks for all of it, and returns how many processes that starts.
@@ -100,8 +101,10 @@ impl Wants {
     /// Reads the answers. Each is a fault of its own if its tool failed.
     #[must_use]
     pub fn read(&self, frames: &Frames, known: &stamp::Known) -> Found {
+        let stat = stat::read(&self.stat, frames, "stat");
         Found {
-            stat: stat::read(&self.stat, frames, "stat"),
+            host: host::read(frames, &stat),
+            stat,
             follow: stat::read(&self.follow, frames, "follow"),
             digest: digest::read(&self.digest, frames),
             content: content::read(&self.content, frames),
@@ -115,7 +118,6 @@ impl Wants {
             modules: kernel::read_modules(frames),
             ports: port::read(frames),
             stamps: stamp::read(self.stamps.as_ref(), frames, known),
-            host: host::read(frames),
         }
     }
 }

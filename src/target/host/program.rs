@@ -11,8 +11,9 @@ use super::wire::{Heard, unheard};
 use crate::probe::{AccessError, AccessKind, Program, Reply};
 
 /// Said first on standard error by every program, and taken away again: the process to stop if it hangs. sshd itself
-/// takes no signals for root's sessions, and none for what runs under sudo.
-const SAY_PID: &str = "IFS=' ' read -r __me __w </proc/self/stat; echo \"foundry-pid $__me\" >&2\n";
+/// takes no signals for root's sessions, and none for what runs under sudo. A shell reads files byte by byte; its folder in
+/// `/proc` takes three calls of the system.
+const SAY_PID: &str = "cd -P /proc/self; echo \"foundry-pid ${PWD##*/}\" >&2; cd /\n";
 const PID: &str = "foundry-pid ";
 
 /// Stops the process `$root` and all that descend from it, if it still is what we started.

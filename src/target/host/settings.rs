@@ -142,7 +142,7 @@ impl AccessSettings {
             proving: None,
             starts_per_second: 30,
             starts_at_once: 8,
-            all_starts_at_once: 64,
+            all_starts_at_once: 128,
             patience: Duration::from_secs(3),
             max_connections: 1024,
             connect_timeout: Duration::from_secs(10),
