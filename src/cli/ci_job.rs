@@ -80,7 +80,10 @@ async fn submit(args: &JobArgs, job: Json, session: &Session, wired: &Wired) -> 
     let job = serde_json::from_value(job).map_err(CliError::failed)?;
     let (sessions, hosts) = wired.cluster(session);
     let told = |error| told(&error, args);
-    let cluster = sessions.open(&hosts).await.map_err(CliError::failed)?;
+    let cluster = sessions
+        .open(&hosts)
+        .await
+        .map_err(|error| told(error.into()))?;
     let submitted = shards::submit(&cluster.client, job, &args.secret)
         .await
         .map_err(told)?;
