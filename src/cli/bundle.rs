@@ -25,8 +25,8 @@ Where there is none:
   foundry bundle load stack.tar /srv/foundry         a folder for `mirrors:` of the config; prints what to put there
   foundry build stack
 
-In it are artifacts, manifests, charts and container images. Contents are known by their BLAKE3 digest and held to the same
-SHA-256 that recipes, repositories and registries say. Debian's packages are not part of it: hosts get those from whatever
+In it are artifacts, manifests, charts and container images. Contents are known by their BLAKE3 digest and held to the same \
+SHA-256 that recipes, repositories and registries say. Debian's packages are not part of it: hosts get those from whatever \
 mirror their sources.list names.")]
 pub struct BundleArgs {
     #[command(subcommand)]

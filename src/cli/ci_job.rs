@@ -17,8 +17,8 @@ The pods mount one Secret as FOUNDRY_HOME, which you make once:
   kubectl create namespace foundry
   kubectl create secret generic foundry -n foundry --from-file=stack.yaml --from-file=known_hosts --from-file=id_fleet --from-file=.foundryvars
 
-`--submit` takes the way to the cluster that builds take, or the kubeconfig in FOUNDRY_KUBECONFIG. It follows the Job to its
-end and fails if a shard failed for good. The same command again follows a Job that is at work, and puts a new one in place of
+`--submit` takes the way to the cluster that builds take, or the kubeconfig in FOUNDRY_KUBECONFIG. It follows the Job to its \
+end and fails if a shard failed for good. The same command again follows a Job that is at work, and puts a new one in place of \
 one that has ended. Ctrl-C ends the following, not the Job.
 
 Examples:

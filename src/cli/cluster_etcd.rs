@@ -27,8 +27,8 @@ pub(super) enum EtcdCommand {
     },
     /// Puts the cluster back to a snapshot: everything since then is lost
     #[command(after_help = "\
-All servers are stopped. The server that has the snapshot becomes a cluster of one with what it holds, then the others join
-it anew, one by one. Their data of before stays beside as `etcd.before-restore`. Without the cluster's token a snapshot is
+All servers are stopped. The server that has the snapshot becomes a cluster of one with what it holds, then the others join \
+it anew, one by one. Their data of before stays beside as `etcd.before-restore`. Without the cluster's token a snapshot is \
 of no use on other machines: keep `foundry/k3s` of OpenBAO, or /etc/foundry/k3s/token.
 
 Examples:

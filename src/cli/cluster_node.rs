@@ -40,7 +40,7 @@ pub(super) enum Role {
 pub(super) enum NodeCommand {
     /// Adds a node: to the config, and then that host only is made one
     #[command(after_help = "\
-A host that the config does not know yet is entered under `cluster.nodes`; if it takes more to reach it than its name,
+A host that the config does not know yet is entered under `cluster.nodes`; if it takes more to reach it than its name, \
 `foundry host add` first. Servers join one at a time.
 
 Examples:
@@ -60,8 +60,8 @@ Examples:
     },
     /// Removes a node: emptied, out of the cluster, cleaned, out of the config
     #[command(after_help = "\
-Pods are evicted with their budgets honoured; if that does not end in time, the node takes pods again and stays. A server
-is removed only if those that stay keep a quorum. A host that is down is removed with --force: then nothing is done on it,
+Pods are evicted with their budgets honoured; if that does not end in time, the node takes pods again and stays. A server \
+is removed only if those that stay keep a quorum. A host that is down is removed with --force: then nothing is done on it, \
 and its pods are given up.
 
 Examples:

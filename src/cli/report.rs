@@ -21,7 +21,7 @@ Examples:
   foundry report merge shard-*.jsonl --report timings=timings.html --output json
   foundry report merge ab12 cd34                  runs of this machine, by a part of their ids
 
-Each shard writes its record with `--report events=FILE`. A shard that was killed and started again has two: of a step
+Each shard writes its record with `--report events=FILE`. A shard that was killed and started again has two: of a step \
 in both, the last word counts. Exit code 1 if a step is not as wanted, or a shard has no end on record.")]
 pub struct ReportArgs {
     #[command(subcommand)]

@@ -26,7 +26,7 @@ Examples:
   foundry secret list                                   the namespaces
   foundry secret list foundry                           what one of them holds
 
-The first word of a path is the namespace: `foundry` for the stack's own secrets (${secret:grafana:admin_password} in its
+The first word of a path is the namespace: `foundry` for the stack's own secrets (${secret:grafana:admin_password} in its \
 config), `<service>-<instance>` for a service's.")]
 pub struct SecretArgs {
     #[command(subcommand)]

@@ -30,8 +30,8 @@ pub struct StorageArgs {
 enum StorageCommand {
     /// Sets up a backend: asks, checks that it answers, and writes it into the config
     #[command(after_help = "\
-The API key never goes into the config, only a reference to it. It is asked for without echo, or read from standard input, and
-kept in OpenBAO; before there is one, in ~/.foundryvars (`--keep vars`). A key that the reference leads to already is taken.
+The API key never goes into the config, only a reference to it. It is asked for without echo, or read from standard input, and \
+kept in OpenBAO; before there is one, in ~/.foundryvars (`--keep vars`). A key that the reference leads to already is taken. \
 Everything else in the config stays as it is, comments too.
 
 Examples:
@@ -51,7 +51,7 @@ Examples:
     },
     /// Tries it: the backend's API, then a volume of each class, written, read back and taken away
     #[command(after_help = "\
-Makes the namespace foundry-storage-test for as long as it takes, and takes away all that is in it: at its end, after Ctrl-C,
+Makes the namespace foundry-storage-test for as long as it takes, and takes away all that is in it: at its end, after Ctrl-C, \
 and, should it be killed, in the next test.
 
 Examples:

@@ -26,9 +26,9 @@ const RUNS: usize = 5;
 #[command(
     name = "support-bundle",
     after_help = "\
-In it: the effective config, the plan with its reasons, the logs of the last five runs, and of each host its system, disks,
-addresses, failed units, and the journals of the units that the stack looks after. References to secrets stay references,
-and every secret that Foundry knows is taken out of every text. What programs themselves write into their journals, Foundry
+In it: the effective config, the plan with its reasons, the logs of the last five runs, and of each host its system, disks, \
+addresses, failed units, and the journals of the units that the stack looks after. References to secrets stay references, \
+and every secret that Foundry knows is taken out of every text. What programs themselves write into their journals, Foundry \
 can't know: read it before you hand it to strangers.
 
 Examples:
