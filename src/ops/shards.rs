@@ -11,10 +11,7 @@ use kube::{Client, ResourceExt as _};
 use tokio::time::Instant;
 
 use crate::config::HostId;
-use crate::target::cluster::{ClusterError, Sessions, quote};
-
-/// Annotation: what was asked for, to tell a Job that is the same from another of its name.
-const ASKED: &str = "foundry.dev/key";
+use crate::target::cluster::{ClusterError, KEY, Sessions, quote};
 
 /// Pause between looks.
 const POLL: Duration = Duration::from_secs(1);
@@ -88,17 +85,17 @@ pub async fn submit(client: &Client, mut job: Job, secret: &str) -> Result<Submi
     }
     let written = serde_json::to_vec(&job)
         .map_err(|error| JobError::Cluster(ClusterError::Access(error.to_string())))?;
-    let asked = blake3::hash(&written).to_hex().to_string();
-    job.annotations_mut()
-        .insert(ASKED.to_owned(), asked.clone());
+    // It tells a Job that is the same from another of its name.
+    let key = blake3::hash(&written).to_hex().to_string();
+    job.annotations_mut().insert(KEY.to_owned(), key.clone());
     let jobs = Api::<Job>::namespaced(client.clone(), &namespace);
     let name = job.name_any();
     let mut tries = 0;
     loop {
         if let Some(there) = jobs.get_opt(&name).await? {
             if ending(&there).is_none() && there.metadata.deletion_timestamp.is_none() {
-                return match there.annotations().get(ASKED) {
-                    Some(key) if *key == asked => Ok(Submitted::AtWork),
+                return match there.annotations().get(KEY) {
+                    Some(theirs) if *theirs == key => Ok(Submitted::AtWork),
                     _ => Err(JobError::Busy(format!("{namespace}/{name}"))),
                 };
             }

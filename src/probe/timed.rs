@@ -18,7 +18,8 @@ pub(super) const TICKER: u32 = 2;
 /// `__r SCRIPT` is a script in the process that it is called in, with variables from `__i`. Called in the background, with
 /// its process in `__p`, it is waited for by `__t SECONDS GRACE`, which leaves its status in `__s`. One ticker for the whole
 /// program wakes the waiting shell once a second, and `__n` counts that. A script over its time is told to end, if it has a
-/// grace, and killed with all its descendants after that. Its time is counted from the first second's end. The ticker takes its sleep with it when it goes.
+/// grace, and killed with all its descendants after that; its time is counted from the first second's end. The ticker takes
+/// its sleep with it when it goes.
 ///
 /// All of this may be in a subshell, whose process is not `$$`.
 ///

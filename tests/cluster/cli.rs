@@ -7,6 +7,7 @@ use std::process::Command;
 
 use serde_json::json;
 
+use super::desk::told;
 use super::support::kubernetes::{Kubernetes, With, programs};
 use super::user::User;
 
@@ -95,13 +96,7 @@ async fn a_person_plans_builds_meets_a_conflict_and_takes_over() {
             .env_remove("FOUNDRY_CONFIG")
             .output()
             .unwrap();
-        let told = format!(
-            "{}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
-        eprintln!("$ foundry {}\n{told}", args.join(" "));
-        assert_eq!(output.status.code(), Some(status), "{told}");
+        let told = told(args, &output, status);
         for leaked in ["hunter2", "aHVudGVyMi"] {
             assert!(!told.contains(leaked), "{told}");
         }

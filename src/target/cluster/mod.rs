@@ -19,6 +19,7 @@ mod veil;
 mod wait;
 
 pub use error::{ClusterError, Conflict};
+pub use object::KEY;
 pub use service::{ClusterService, SERVICE_ACTIONS};
 pub use session::{Access, Cluster, KUBECONFIG, PORT, Sessions};
 pub use steps::{CHART, MANIFEST};

@@ -125,7 +125,7 @@ impl Links {
 
     async fn open(self: Arc<Self>, route: Route, purpose: Use) -> Result<Arc<Open>, AccessError> {
         let hop = route.target();
-        let mut silences = 0;
+        let mut was_silent = false;
         let mut pauses = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(300))
             .with_max_delay(Duration::from_secs(5))
@@ -154,11 +154,11 @@ impl Links {
                 }
                 Err(error) if error.kind.is_transient() => match pauses.next() {
                     // The kernel asked again and again in each of these times; more of them only hold up the others.
-                    Some(_) if error.kind == AccessKind::Silent && silences > 0 => {
+                    Some(_) if error.kind == AccessKind::Silent && was_silent => {
                         return Err(error);
                     }
                     Some(pause) => {
-                        silences += usize::from(error.kind == AccessKind::Silent);
+                        was_silent |= error.kind == AccessKind::Silent;
                         tracing::debug!(host = %hop.name, ?pause, "{}; trying again", error.message);
                         tokio::time::sleep(pause).await;
                     }
