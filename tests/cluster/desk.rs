@@ -3,8 +3,8 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Output, Stdio};
 
-use kube::api::ListParams;
-use serde_json::Value;
+use kube::api::{ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
 
 use super::support::kubernetes::Kubernetes;
 use super::user::User;
@@ -87,4 +87,19 @@ pub fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
         .pointer(pointer)
         .and_then(Value::as_str)
         .unwrap_or_default()
+}
+
+/// Ends the pods of a namespace that the kubelet has started, in this way.
+pub async fn end_pods(user: &User, namespace: &str, phase: &str) {
+    for pod in list(user, "v1", "Pod", Some(namespace)).await {
+        if text(&pod, "/status/phase") == "Running" {
+            let change = json!({ "status": { "phase": phase } });
+            let pods = user.api("v1", "Pod", Some(namespace));
+            let name = text(&pod, "/metadata/name");
+            // It may have gone in this moment.
+            let _ = pods
+                .patch_status(name, &PatchParams::default(), &Patch::Merge(change))
+                .await;
+        }
+    }
 }

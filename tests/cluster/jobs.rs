@@ -8,10 +8,9 @@ use std::time::Duration;
 use foundry::ops::shards::{JobError, Submitted, follow, submit};
 use foundry::target::cluster::{Access, Sessions};
 use k8s_openapi::api::batch::v1::Job;
-use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::desk::{Desk, list, text};
+use super::desk::{Desk, end_pods};
 use super::rig::Hosts;
 use super::support::kubernetes::{Kubernetes, With, programs};
 use super::user::User;
@@ -44,17 +43,7 @@ impl Ending {
         let user = user.clone();
         Self(tokio::spawn(async move {
             loop {
-                for pod in list(&user, "v1", "Pod", Some("ops")).await {
-                    if text(&pod, "/status/phase") == "Running" {
-                        let change = json!({ "status": { "phase": phase } });
-                        let pods = user.api("v1", "Pod", Some("ops"));
-                        let name = text(&pod, "/metadata/name");
-                        // It may have gone in this moment.
-                        let _ = pods
-                            .patch_status(name, &PatchParams::default(), &Patch::Merge(change))
-                            .await;
-                    }
-                }
+                end_pods(&user, "ops", phase).await;
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }))

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
-use super::desk::{Desk, list, text, told};
+use super::desk::{Desk, end_pods, list, text, told};
 use super::support::kubernetes::{Kubernetes, With, programs};
 use super::user::User;
 
@@ -37,7 +37,7 @@ impl Driver {
         let task = tokio::spawn(async move {
             loop {
                 provision(&user).await;
-                end_pods(&user).await;
+                end_pods(&user, NAMESPACE, "Succeeded").await;
                 delete(&user, &counted).await;
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -80,20 +80,6 @@ async fn provision(user: &User) {
             .api("v1", "PersistentVolume", None)
             .create(&Default::default(), &volume)
             .await;
-    }
-}
-
-/// Ends pods that the kubelet has started.
-async fn end_pods(user: &User) {
-    for pod in list(user, "v1", "Pod", Some(NAMESPACE)).await {
-        if text(&pod, "/status/phase") == "Running" {
-            let change = json!({ "status": { "phase": "Succeeded" } });
-            let pods = user.api("v1", "Pod", Some(NAMESPACE));
-            let name = text(&pod, "/metadata/name");
-            let _ = pods
-                .patch_status(name, &PatchParams::default(), &Patch::Merge(change))
-                .await;
-        }
     }
 }
 

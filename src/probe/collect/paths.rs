@@ -40,20 +40,24 @@ pub(super) fn command<'a>(
     arguments: impl IntoIterator<Item = &'a String>,
 ) -> Result<u32, ShellError> {
     let mut times = 0;
+    let mut room = 0;
     let mut line = String::new();
     for argument in arguments {
-        if !line.is_empty() && line.len() + argument.len() > ARGUMENTS {
-            keeping(out, &line, None);
-            line.clear();
-        }
-        if line.is_empty() {
-            line.push_str(command);
+        // With its end and the pointer to it.
+        let size = argument.len() + 9;
+        if size > room {
+            if times > 0 {
+                keeping(out, &line, None);
+            }
+            command.clone_into(&mut line);
             times += 1;
+            room = ARGUMENTS;
         }
+        room = room.saturating_sub(size);
         line.push(' ');
         quote_into(&mut line, argument)?;
     }
-    if !line.is_empty() {
+    if times > 0 {
         keeping(out, &line, None);
     }
     Ok(times)
