@@ -212,3 +212,43 @@ fn the_schema_is_json() {
     let schema: Json = serde_json::from_str(&done(&home, &["config", "schema"])).unwrap();
     assert_eq!(schema["title"], "Foundry stack");
 }
+
+#[cfg(unix)]
+#[test]
+fn recipes_that_others_could_have_written_are_refused_and_such_a_config_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let chmod = |path: &std::path::Path, mode: u32| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let home = with_configs(&["prod"]);
+    let recipes = home.path().join("recipes/mine");
+    std::fs::create_dir_all(&recipes).unwrap();
+    let recipe = recipes.join("recipe.toml");
+    std::fs::write(&recipe, "summary = \"Mine\"\n").unwrap();
+    done(&home, &["graph"]);
+    for (path, mode, closed) in [
+        (recipes.clone(), 0o777, 0o755),
+        (home.path().join("recipes"), 0o757, 0o755),
+        (recipe.clone(), 0o666, 0o644),
+        (home.path().to_owned(), 0o777, 0o700),
+    ] {
+        chmod(&path, mode);
+        let said = refused(&home, &["graph"]);
+        assert!(
+            said.contains("is not used: every user of this machine can change it")
+                && said.contains(&format!("(mode {mode:04o})"))
+                && said.contains("chmod -R go-w"),
+            "{said}"
+        );
+        chmod(&path, closed);
+    }
+    let config = home.path().join("prod.yaml");
+    chmod(&config, 0o666);
+    let output = foundry(&home, &["graph"]).assert().success();
+    let said = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
+    assert!(
+        said.contains("warning:")
+            && said.contains("every user of this machine can change it (mode 0666)"),
+        "{said}"
+    );
+}

@@ -1,7 +1,6 @@
 //! `foundry cluster status` and `kubeconfig`: what is, and the way in. Changes nothing but the user's own kubeconfig.
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -10,6 +9,7 @@ use super::cluster::Reach;
 use super::exit::{CliError, CliResult, Ending};
 use super::print::{Output, print, print_json, table};
 use crate::ops::cluster::{self, Member, Node};
+use crate::secret::private;
 use crate::target::kubeconfig::Credentials;
 
 #[derive(Debug, Serialize)]
@@ -167,7 +167,9 @@ pub async fn kubeconfig(merge: bool, context: Option<String>, global: &Global) -
         CliError::failed(format!("{} is left as it is: {error}", path.display()))
             .hint("`--context NAME` gives it another name; `--yes` replaces what is there")
     })?;
-    write_private(&path, &merged)?;
+    // Where a link points to, not the link.
+    let path = std::fs::canonicalize(&path).unwrap_or(path);
+    private::write(&path, merged.as_bytes())?;
     print(&format!(
         "context {name} (https://{address}:6443) is in {} and current\n",
         path.display()
@@ -205,20 +207,4 @@ fn user_kubeconfig() -> Result<PathBuf, CliError> {
     named
         .or_else(|| Some(std::env::home_dir()?.join(".kube/config")))
         .ok_or_else(|| CliError::usage("there is no home directory; set KUBECONFIG"))
-}
-
-/// Writes a file that is the user's alone, whole or not at all.
-fn write_private(path: &Path, text: &str) -> CliResult {
-    // Where a link points to, not the link.
-    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    // A temporary file has mode 0600 from the start.
-    let mut file = tempfile::Builder::new()
-        .prefix(".foundry-")
-        .tempfile_in(folder)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(&path).map_err(|error| error.error)?;
-    Ok(())
 }

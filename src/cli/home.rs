@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::catalog::AllProblems;
 use crate::config::{self, Choice, Chosen, Problems, SelectError, Source, Stack};
-use crate::secret::{BadVars, Secret, Vars};
+use crate::secret::{BadVars, Secret, Vars, private};
 
 /// Where the user keeps configs, tasks, recipes and credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -315,7 +315,7 @@ impl Home {
         };
         Ok(LoadedVars {
             vars: Vars::parse(&name, &text)?,
-            warning: readable_by_others(&self.vars).then(|| {
+            warning: private::exposed(&self.vars).map(|_| {
                 format!("others can read {name}; `chmod 600 {name}` keeps its secrets yours")
             }),
             name,
@@ -352,13 +352,7 @@ impl Home {
     }
 
     fn make_dir(&self) -> Result<(), HomeError> {
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder
-            .create(&self.dir)
-            .map_err(|error| self.io("make", &self.dir, error))
+        private::create_dir(&self.dir).map_err(|error| self.io("make", &self.dir, error))
     }
 
     fn io(&self, what: &'static str, path: &Path, error: io::Error) -> HomeError {
@@ -368,18 +362,6 @@ impl Home {
             error,
         }
     }
-}
-
-#[cfg(unix)]
-fn readable_by_others(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    path.metadata()
-        .is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
-}
-
-#[cfg(not(unix))]
-fn readable_by_others(_: &Path) -> bool {
-    false
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 //! taken up again by the same command.
 
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,7 +13,6 @@ use super::build::BuildOptions;
 use super::exit::{CliError, CliResult};
 use super::home::Home;
 use super::host::{configure, find};
-use super::keeper::write_private;
 use super::print::warn;
 use super::prompt::{TerminalPrompts, someone_there};
 use super::session::Session;
@@ -24,7 +22,7 @@ use crate::config::{
 };
 use crate::probe::{AccessError, AccessKind, Readers};
 use crate::run::Writers;
-use crate::secret::{Secret, SecretStore, StoreError};
+use crate::secret::{Secret, SecretStore, StoreError, private};
 use crate::target::host::{
     AccessSettings, Fleet, HostKeys, OfferedKey, Password, PasswordWanted, Prompts, generate_key,
     install_key,
@@ -383,12 +381,10 @@ impl<'a> Adding<'a> {
             return Ok(std::fs::read_to_string(&beside)?);
         }
         let comment = format!("foundry {} {stack}", self.args.hostname);
-        let (private, public) = generate_key(&comment).map_err(CliError::failed)?;
+        let (secret_half, public) = generate_key(&comment).map_err(CliError::failed)?;
         // The public half first: where there is a private one, both are there.
-        write_private(&beside, &Secret::new(format!("{public}\n")))?;
-        write_private(&self.own, &private)?;
-        let folder = self.own.parent().unwrap_or(Path::new("."));
-        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))?;
+        private::write(&beside, format!("{public}\n").as_bytes())?;
+        private::write(&self.own, secret_half.expose().as_bytes())?;
         Ok(public)
     }
 
@@ -417,9 +413,9 @@ impl<'a> Adding<'a> {
         let Some(store) = &wired.store else {
             return Ok(());
         };
-        let private = Secret::new(std::fs::read_to_string(&self.own)?);
+        let key = Secret::new(private::read(&self.own)?);
         let path = format!("{KEYS_PATH}/{}", self.args.hostname);
-        let kept = store.write(&path, KEYS_FIELD, &private).await;
+        let kept = store.write(&path, KEYS_FIELD, &key).await;
         wired.fleet.close();
         match kept {
             Ok(()) => say(&format!("the key is in OpenBAO too: {path}")),

@@ -2,7 +2,6 @@
 //! where there is none, in files that only the user can read. Does not know what the credentials are for.
 
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use futures::future::BoxFuture;
@@ -10,7 +9,7 @@ use futures::future::BoxFuture;
 use super::prompt::{ask, hidden, someone_there};
 use crate::report::Pause;
 use crate::run::{Keeper, Safekeeping};
-use crate::secret::Secret;
+use crate::secret::{Secret, private};
 
 /// The command line's [`Keeper`].
 #[derive(Clone)]
@@ -122,7 +121,8 @@ impl Keeper for UserKeeper {
             }
         }
         let path = self.file(name);
-        write_private(&path, value).map_err(|error| format!("{}: {error}", path.display()))
+        private::write(&path, value.expose().as_bytes())
+            .map_err(|error| format!("{}: {error}", path.display()))
     }
 
     fn load(&self, name: &str) -> Result<Option<Secret<String>>, String> {
@@ -134,7 +134,7 @@ impl Keeper for UserKeeper {
             return Ok(Some(Secret::new(value)));
         }
         let path = self.file(name);
-        match std::fs::read_to_string(&path) {
+        match private::read(&path) {
             Ok(value) => Ok(Some(Secret::new(value.trim_end().to_owned()))),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(format!("{}: {error}", path.display())),
@@ -181,7 +181,7 @@ fn keep_file(path: &Path, body: &Secret<String>) -> std::io::Result<PathBuf> {
             Ok(there) if there == *body.expose() => return Ok(candidate),
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                write_private(&candidate, body)?;
+                private::write(&candidate, body.expose().as_bytes())?;
                 return Ok(candidate);
             }
             Err(error) => return Err(error),
@@ -192,30 +192,10 @@ fn keep_file(path: &Path, body: &Secret<String>) -> std::io::Result<PathBuf> {
     ))
 }
 
-/// Writes a file that only the user can read, whole or not at all, and on the disk when it returns.
-pub(super) fn write_private(path: &Path, body: &Secret<String>) -> std::io::Result<()> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    if !folder.is_dir() {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)?;
-    }
-    let mut file = tempfile::Builder::new()
-        .prefix(".foundry-")
-        .permissions(std::fs::Permissions::from_mode(0o600))
-        .tempfile_in(folder)?;
-    file.write_all(body.expose().as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    std::fs::File::open(folder)?.sync_all()
-}
-
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn keeper(home: &Path, keys_to: Option<PathBuf>) -> UserKeeper {

@@ -18,6 +18,7 @@ use super::session::load_catalog;
 use crate::catalog::{AllProblems, Catalog, Files, SettingSpec, lint, scripts};
 use crate::config::{render, suggest_help};
 use crate::graph::expand_made_up;
+use crate::secret::private;
 
 /// Lists, shows and checks recipes: those built in, and your own
 #[derive(Debug, Args)]
@@ -94,7 +95,7 @@ fn lint_command(home: &Home, dir: Option<&Path>, output: Output) -> CliResult {
     if let Some(dir) = dir.filter(|dir| !dir.is_dir()) {
         return Err(CliError::usage(format!("{} is no folder", dir.display())));
     }
-    let (found, checked) = lint_all(&files(home, dir.unwrap_or(home.dir()))?)?;
+    let (found, checked) = lint_all(&files(home, dir.unwrap_or(home.dir()), &|_| Ok(()))?)?;
     if !checked {
         warn(
             "the scripts were not checked: shellcheck is not installed (apt-get install shellcheck)",
@@ -207,18 +208,45 @@ fn show(home: &Home, name: &str, output: Output) -> CliResult {
 ///
 /// # Errors
 /// When a file or folder is there but can't be read.
-pub fn files(home: &Home, dir: &Path) -> Result<Files, CliError> {
+pub fn files(home: &Home, dir: &Path, trusted: Trusted<'_>) -> Result<Files, CliError> {
     let mut own = Files::default();
     let shown = format!("{}/", home.shown(dir));
     for folder in ["tasks", "recipes"] {
         let start = dir.join(folder);
         if start.is_dir() {
-            read_folder(dir, &shown, &start, &mut own).map_err(|(path, error)| {
-                CliError::failed(format!("can't read {}: {error}", home.shown(&path)))
-            })?;
+            trusted(dir)
+                .map_err(|error| (dir.to_owned(), error))
+                .and_then(|()| read_folder(dir, &shown, &start, &mut own, trusted))
+                .map_err(|(path, error)| unusable(&home.shown(&path), &error))?;
         }
     }
     Ok(Files::embedded().overlaid(own))
+}
+
+/// Judges a file or folder before it is read.
+pub type Trusted<'a> = &'a dyn Fn(&Path) -> io::Result<()>;
+
+/// Refuses what another user could have written: recipes run as root on every host.
+///
+/// # Errors
+/// If another user could have, or it can't be looked at.
+pub fn only_ours(path: &Path) -> io::Result<()> {
+    match private::writable_by_others(path)? {
+        None => Ok(()),
+        Some(why) => Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("{why}, and recipes run as root on every host"),
+        )),
+    }
+}
+
+fn unusable(shown: &str, error: &io::Error) -> CliError {
+    if error.kind() == io::ErrorKind::PermissionDenied && error.get_ref().is_some() {
+        return CliError::usage(format!("{shown} is not used: {error}")).hint(format!(
+            "look through what is in it, then `chmod -R go-w {shown}`, or `chown -R` it to yourself"
+        ));
+    }
+    CliError::failed(format!("can't read {shown}: {error}"))
 }
 
 fn read_folder(
@@ -226,16 +254,19 @@ fn read_folder(
     shown: &str,
     folder: &Path,
     files: &mut Files,
+    trusted: Trusted<'_>,
 ) -> Result<(), (PathBuf, io::Error)> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |error| (path, error)
     };
+    trusted(folder).map_err(failed(folder))?;
     for entry in std::fs::read_dir(folder).map_err(failed(folder))? {
         let path = entry.map_err(failed(folder))?.path();
         if path.is_dir() {
-            read_folder(root, shown, &path, files)?;
+            read_folder(root, shown, &path, files, trusted)?;
         } else if let Some(name) = path.strip_prefix(root).ok().and_then(Path::to_str) {
+            trusted(&path).map_err(failed(&path))?;
             let text = std::fs::read_to_string(&path).map_err(failed(&path))?;
             files.add(shown, &name.replace('\\', "/"), &text);
         }

@@ -9,9 +9,11 @@ use super::Global;
 use super::config::style;
 use super::exit::{CliError, Ending};
 use super::home::{Home, HomeError};
+use super::print::warn;
 use crate::catalog::{AllProblems, Catalog, Rollout, resolve_rollout};
 use crate::config::{Node, Problems, Setting, Stack, render, render_warnings};
 use crate::graph::{Graph, SelectError, Selection, Selector, expand};
+use crate::secret::private;
 
 /// Config, catalog and graph of one command.
 pub struct Session {
@@ -56,6 +58,7 @@ impl Session {
                 settings.insert("version".to_owned(), (component.span, node));
             }
         }
+        warn_of_writable(&home, global.config.as_deref());
         let stack = Arc::new(stack);
         let catalog = load_catalog(&home)?;
         let graph = Arc::new(expand(&stack, &catalog)?);
@@ -120,9 +123,29 @@ pub fn rollouts(
     problems.into_result(rollouts)
 }
 
+/// Warns of a config that others could have changed: it decides what root does on every host. No more than a warning, since
+/// some CI runners check everything out as writable by all.
+fn warn_of_writable(home: &Home, flag: Option<&str>) {
+    let path = match flag {
+        Some("-") => return,
+        flag => home.select(flag),
+    };
+    let Ok(path) = path else { return };
+    if let Ok(Some(why)) = private::writable_by_others(&path) {
+        let shown = home.shown(&path);
+        warn(&format!(
+            "{shown}: {why}, and it decides what root does on every host; `chmod go-w {shown}`"
+        ));
+    }
+}
+
 /// Reads the catalog, the user's own tasks and recipes over the embedded ones.
 pub fn load_catalog(home: &Home) -> Result<Catalog, CliError> {
-    Ok(Catalog::load(&super::recipe::files(home, home.dir())?)?)
+    Ok(Catalog::load(&super::recipe::files(
+        home,
+        home.dir(),
+        &super::recipe::only_ours,
+    )?)?)
 }
 
 impl From<Problems> for CliError {

@@ -1,8 +1,6 @@
 //! The key pairs of a lab: one for its admin user, one for each host, made here so that they are known from the start.
 //! Knows no host.
 
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::path::Path;
 
 use russh::keys::PrivateKey;
@@ -10,7 +8,7 @@ use russh::keys::ssh_key::LineEnding;
 use russh::keys::ssh_key::private::Ed25519Keypair;
 use zeroize::Zeroizing;
 
-use crate::secret::Secret;
+use crate::secret::{Secret, private};
 
 use super::LabError;
 use super::error::{file, system};
@@ -80,19 +78,7 @@ pub(super) fn load_or_generate(path: &Path, comment: &str) -> Result<PrivateKey,
 /// # Errors
 /// If it cannot be written.
 pub(super) fn write_private(path: &Path, content: &[u8]) -> Result<(), LabError> {
-    if let Some(parent) = path.parent() {
-        make_private(parent)?;
-    }
-    let temporary = path.with_extension("new");
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-        .open(&temporary)
-        .and_then(|mut f| f.write_all(content))
-        .and_then(|()| std::fs::rename(&temporary, path))
-        .map_err(file("write", path))
+    private::write(path, content).map_err(file("write", path))
 }
 
 /// Makes `directory` and what is missing above it, open to its owner alone; one that is there stays as it is.
@@ -100,11 +86,7 @@ pub(super) fn write_private(path: &Path, content: &[u8]) -> Result<(), LabError>
 /// # Errors
 /// If it cannot be made.
 pub(super) fn make_private(directory: &Path) -> Result<(), LabError> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(directory).map_err(file("make", directory))
+    private::create_dir(directory).map_err(file("make", directory))
 }
 
 #[cfg(test)]

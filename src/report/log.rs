@@ -1,6 +1,6 @@
 //! The log of a run: every event, in a file of the user's own. A record for people; nothing is ever decided by it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,7 @@ use super::driver::Report;
 use super::lines::Lines;
 use super::record;
 use crate::event::{Event, RunId, What};
+use crate::secret::private;
 
 /// Runs that are kept.
 const KEPT: usize = 100;
@@ -61,22 +62,15 @@ impl Report for EventLog {
 }
 
 fn create(folder: &Path, run: &RunId) -> io::Result<File> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-        builder.mode(0o700);
-        options.mode(0o600);
-    }
-    builder.create(folder)?;
+    private::create_dir(folder)?;
     let ids = record::ids(folder)?;
     for old in ids.iter().rev().skip(KEPT - 1) {
         fs::remove_file(record::path(folder, old))?;
     }
-    options.open(record::path(folder, run))
+    private::options()
+        .write(true)
+        .create_new(true)
+        .open(record::path(folder, run))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Secret references, the resolver chain, `Secret<T>` and redaction. Knows no config file and no graph.
 
 mod masker;
+pub mod private;
 mod reference;
 mod resolver;
 mod store;

@@ -8,6 +8,7 @@ use russh::keys::{Certificate, PrivateKey, PublicKey, decode_secret_key};
 use tokio::sync::Mutex;
 
 use super::settings::{Password, PasswordWanted, Prompts};
+use crate::secret::private;
 
 /// A key that can sign.
 #[derive(Clone)]
@@ -72,11 +73,8 @@ async fn read(
     wanted: &PasswordWanted,
     prompts: Option<&Arc<dyn Prompts>>,
 ) -> Result<Signer, Useless> {
-    let text = zeroize::Zeroizing::new(
-        tokio::fs::read_to_string(file)
-            .await
-            .map_err(|error| error.to_string())?,
-    );
+    // As `ssh`: a key that others could have copied logs nobody in.
+    let text = zeroize::Zeroizing::new(private::read(file).map_err(|error| error.to_string())?);
     let certificate = Certificate::read_file(&beside(file, "-cert.pub")).ok();
     let key = match decode_secret_key(&text, None) {
         Err(russh::keys::Error::KeyIsEncrypted) => {
@@ -136,4 +134,31 @@ fn beside(file: &Path, suffix: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_key_that_others_could_have_copied_is_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("id_ed25519");
+        let (key, _) = super::super::install::generate_key("a test").unwrap();
+        private::write(&file, key.expose().as_bytes()).unwrap();
+        let load = async |mode: u32| {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            Keys::default().load(&file, &"a".into(), "ada", None).await
+        };
+        assert!(load(0o600).await.is_ok());
+        for mode in [0o666, 0o644, 0o640] {
+            let why = load(mode).await.map(drop).unwrap_err();
+            assert!(
+                why.contains(&format!("others can read it (mode {mode:04o})")),
+                "{why}"
+            );
+        }
+    }
 }

@@ -13,6 +13,7 @@ use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey, PublicKeyOrCertifi
 use sha1::Sha1;
 
 use super::pattern;
+use crate::secret::private;
 
 /// A line of a file.
 #[derive(Debug, Clone)]
@@ -280,13 +281,13 @@ pub(super) fn can_be_checked(algorithm: &Algorithm) -> bool {
 
 fn append(file: &Path, line: &str) -> std::io::Result<()> {
     if let Some(directory) = file.parent() {
-        std::fs::create_dir_all(directory)?;
+        private::create_dir(directory)?;
     }
-    let mut options = std::fs::OpenOptions::new();
-    options.read(true).append(true).create(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(file)?;
+    let mut file = private::options()
+        .read(true)
+        .append(true)
+        .create(true)
+        .open(file)?;
     file.lock()?;
     let mut text = String::new();
     if file.metadata()?.len() > 0 {
