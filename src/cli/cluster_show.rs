@@ -153,7 +153,9 @@ pub async fn kubeconfig(merge: bool, context: Option<String>, global: &Global) -
     };
     let address = address(&reach, host);
     let name = context.unwrap_or_else(|| stack.name.clone());
-    let text = credentials.kubeconfig(&name, &address);
+    let text = credentials
+        .kubeconfig(&name, &address)
+        .map_err(CliError::failed)?;
     if !merge {
         return print(text.expose());
     }
@@ -171,7 +173,7 @@ pub async fn kubeconfig(merge: bool, context: Option<String>, global: &Global) -
     let path = std::fs::canonicalize(&path).unwrap_or(path);
     private::write(&path, merged.as_bytes())?;
     print(&format!(
-        "context {name} (https://{address}:6443) is in {} and current\n",
+        "context {name} ({address}, port 6443) is in {} and current\n",
         path.display()
     ))
 }
@@ -190,14 +192,8 @@ fn address(reach: &Reach, host: crate::config::HostId) -> String {
                 },
                 _ => None,
             });
-    let address = own
-        .or_else(|| stack.vip.map(|vip| vip.to_string()))
-        .unwrap_or_else(|| stack.host(host).address.clone());
-    if address.contains(':') {
-        format!("[{address}]")
-    } else {
-        address
-    }
+    own.or_else(|| stack.vip.map(|vip| vip.to_string()))
+        .unwrap_or_else(|| stack.host(host).address.clone())
 }
 
 /// Returns the file that kubectl writes to.

@@ -14,6 +14,12 @@ pub fn values(pairs: &[(&str, &str)]) -> Values {
         .collect()
 }
 
+/// Returns a certificate that its own key signed, and the key, both in PEM.
+pub fn pem_pair() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
 /// Returns what a host named `name` answered.
 pub fn seen(name: &str, facts: Facts) -> Seen {
     Seen {

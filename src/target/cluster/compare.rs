@@ -5,8 +5,9 @@
 use serde_json::{Map, Value};
 
 use super::chart::SETTLED;
-use super::object::{KEY, MANAGER, STEP};
+use super::object::{KEY, LONGEST, MANAGER, STEP};
 use super::quantity;
+use crate::config::read_yaml;
 
 /// Where a HelmChart has its values.
 const VALUES: &str = "spec.valuesContent";
@@ -73,7 +74,7 @@ pub fn finer(difference: Difference) -> Vec<Difference> {
         return vec![difference];
     }
     let table = |text: &str| {
-        serde_yaml::from_str(text)
+        read_yaml(text, LONGEST)
             .ok()
             .filter(|value: &Value| value.is_object() || value.is_null())
     };

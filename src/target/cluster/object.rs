@@ -4,6 +4,10 @@ use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
 use super::kinds::KindName;
+use crate::config::check_yaml;
+
+/// Longest text of objects that is read, in bytes. The API takes no object of more than 1.5 MB.
+pub const LONGEST: usize = 64 << 20;
 
 /// Who makes changes, as the API keeps track of it.
 pub const MANAGER: &str = "foundry";
@@ -130,6 +134,7 @@ fn put(body: &mut Value, table: &str, entries: &[(&str, &str)]) {
 /// # Errors
 /// When a document is no object.
 pub fn parse(text: &str, namespace: &str) -> Result<Vec<Object>, String> {
+    check_yaml(text, LONGEST).map_err(|why| format!("the manifest can't be read: {why}"))?;
     let mut objects = Vec::new();
     for (number, document) in serde_yaml::Deserializer::from_str(text).enumerate() {
         let number = number + 1;

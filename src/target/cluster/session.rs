@@ -15,6 +15,7 @@ use super::kinds::Kinds;
 use crate::config::HostId;
 use crate::run::{Tunnel, Writer, Writers};
 use crate::target::crypto;
+use crate::target::kubeconfig::Credentials;
 use crate::target::script::Script;
 
 /// Where K3s' servers keep the administrator's kubeconfig.
@@ -105,7 +106,7 @@ impl Sessions {
                 let text = tokio::fs::read_to_string(path).await.map_err(|error| {
                     ClusterError::Access(format!("kubeconfig {}: {error}", path.display()))
                 })?;
-                let cluster = Cluster::new(&text, None).await?;
+                let cluster = Cluster::new(of_this_machine(&text)?, None).await?;
                 cluster.answers().await?;
                 return Ok(cluster);
             }
@@ -138,10 +139,27 @@ impl Sessions {
             .forward(port)
             .await
             .map_err(|error| ClusterError::Access(error.to_string()))?;
-        let cluster = Cluster::new(&text, Some(tunnel)).await?;
+        let cluster = Cluster::new(of_host(&text)?, Some(tunnel)).await?;
         cluster.answers().await?;
         Ok(cluster)
     }
+}
+
+/// Returns the kubeconfig that a host keeps, as far as it is taken from there: certificates and a key. What else such a file
+/// may say would act on this machine: programs to run, files to read, other servers, certificates that are not checked.
+fn of_host(text: &str) -> Result<Kubeconfig, ClusterError> {
+    let wrong = |words: String| ClusterError::Access(format!("the host's kubeconfig: {words}"));
+    let written = Credentials::read(text)
+        .and_then(|credentials| credentials.kubeconfig("cluster", "127.0.0.1"))
+        .map_err(wrong)?;
+    of_this_machine(written.expose())
+}
+
+/// Reads a kubeconfig that the operator names, or that was made here.
+fn of_this_machine(text: &str) -> Result<Kubeconfig, ClusterError> {
+    // The parser's own words could quote a key.
+    Kubeconfig::from_yaml(text)
+        .map_err(|_| ClusterError::Access("the kubeconfig is not one that can be read".to_owned()))
 }
 
 /// Reads a kubeconfig on a host, as root.
@@ -171,12 +189,11 @@ fn weight(error: &ClusterError) -> u8 {
 }
 
 impl Cluster {
-    async fn new(kubeconfig: &str, tunnel: Option<Box<dyn Tunnel>>) -> Result<Self, ClusterError> {
+    async fn new(
+        mut kubeconfig: Kubeconfig,
+        tunnel: Option<Box<dyn Tunnel>>,
+    ) -> Result<Self, ClusterError> {
         crypto::init();
-        // The parser's own words could quote a key.
-        let unreadable =
-            || ClusterError::Access("the kubeconfig is not one that can be read".to_owned());
-        let mut kubeconfig = Kubeconfig::from_yaml(kubeconfig).map_err(|_| unreadable())?;
         if let Some(tunnel) = &tunnel {
             for named in &mut kubeconfig.clusters {
                 if let Some(cluster) = &mut named.cluster {
@@ -230,5 +247,62 @@ impl Cluster {
             }
             error => Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::fixture::pem_pair;
+
+    #[tokio::test]
+    async fn a_host_s_kubeconfig_runs_nothing_here() {
+        use base64::Engine as _;
+        let encode = |text: String| base64::engine::general_purpose::STANDARD.encode(text);
+        let (cert, key) = pem_pair();
+        let (cert, key) = (encode(cert), encode(key));
+        let folder = tempfile::tempdir().unwrap();
+        let marker = folder.path().join("ran");
+        let exec = serde_json::json!({
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "interactiveMode": "Never",
+            "command": "/bin/sh",
+            "args": ["-c", format!("touch {}; echo '{{}}'", marker.display())],
+        });
+        let text = |user: serde_json::Value| {
+            serde_json::json!({
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [{ "name": "default", "cluster": {
+                    "server": "https://evil.example:6443",
+                    "certificate-authority-data": cert,
+                    "insecure-skip-tls-verify": true,
+                    "proxy-url": "http://evil.example",
+                } }],
+                "users": [{ "name": "default", "user": user }],
+                "contexts": [{ "name": "default", "context": { "cluster": "default", "user": "default" } }],
+                "current-context": "default",
+            })
+            .to_string()
+        };
+        let with_key = text(serde_json::json!({
+            "client-certificate-data": cert, "client-key-data": key, "exec": exec, "tokenFile": "/etc/passwd",
+        }));
+        let kubeconfig = of_host(&with_key).unwrap();
+        let user = kubeconfig.auth_infos[0].auth_info.clone().unwrap();
+        assert!(user.exec.is_none() && user.token_file.is_none());
+        let cluster = kubeconfig.clusters[0].cluster.clone().unwrap();
+        assert_eq!(cluster.server.as_deref(), Some("https://127.0.0.1:6443"));
+        assert!(cluster.proxy_url.is_none() && cluster.insecure_skip_tls_verify != Some(true));
+        Cluster::new(kubeconfig, None).await.unwrap();
+        assert!(!marker.exists());
+        // One that has nothing but a program to run is refused.
+        let alone = text(serde_json::json!({ "exec": exec }));
+        assert!(of_host(&alone).is_err());
+        // The operator's own file may name one, and it is run: so that this test could fail.
+        let mut own = of_this_machine(&alone).unwrap();
+        own.clusters[0].cluster.as_mut().unwrap().proxy_url = None;
+        let _ = Cluster::new(own, None).await;
+        assert!(marker.exists());
     }
 }

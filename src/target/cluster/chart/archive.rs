@@ -7,12 +7,15 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{ImageRef, Values, is_digest};
-use crate::config::Mirror;
+use crate::config::{Mirror, read_yaml};
 use crate::target::artifact::{self, Descriptor, Registry};
 use crate::target::inputs;
 
 /// What registries call a chart's archive.
 const LAYER: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
+
+/// Longest index of a repository, in bytes. The largest there are have some 20 MB.
+const LONGEST: usize = 64 << 20;
 
 /// Which chart.
 #[derive(Debug, Clone, Copy)]
@@ -266,16 +269,15 @@ async fn locate(wanted: Wanted<'_>, mirrors: &[Mirror]) -> Result<ChartArchive, 
 /// When either is none.
 pub fn merged(earlier: &str, later: &str) -> Result<String, String> {
     let read = |text: &str| {
-        serde_yaml::from_str::<Index>(text).map_err(|error| format!("no chart repository: {error}"))
+        read_yaml::<Index>(text, LONGEST).map_err(|error| format!("no chart repository: {error}"))
     };
     let mut entries = read(earlier)?.entries;
     for (chart, new) in read(later)?.entries {
         let of = entries.entry(chart).or_default();
-        for entry in new {
-            of.retain(|old| old.version != entry.version);
-            of.push(entry);
-        }
-        of.sort_by(|a, b| a.version.cmp(&b.version));
+        let all = std::mem::take(of).into_iter().chain(new);
+        let by_version: BTreeMap<String, Entry> =
+            all.map(|entry| (entry.version.clone(), entry)).collect();
+        *of = by_version.into_values().collect();
     }
     Ok(written(entries))
 }
@@ -290,7 +292,7 @@ fn written(entries: BTreeMap<String, Vec<Entry>>) -> String {
 
 fn in_index(text: &str, chart: &str, version: &str) -> Result<Entry, String> {
     let index: Index =
-        serde_yaml::from_str(text).map_err(|error| format!("is no chart repository: {error}"))?;
+        read_yaml(text, LONGEST).map_err(|error| format!("is no chart repository: {error}"))?;
     let entries = index
         .entries
         .get(chart)
@@ -408,6 +410,22 @@ entries:
         assert!(in_index(&three, "b", "1.0.0").is_ok());
         assert_eq!(merged(&three, &three).unwrap(), three);
         assert!(merged("<html>", &one).is_err());
+    }
+
+    #[test]
+    fn a_deep_or_long_index_takes_no_time() {
+        let began = std::time::Instant::now();
+        let deep = format!("entries: {}", "[".repeat(200_000));
+        assert!(merged(&deep, "entries: {}").is_err());
+        assert!(in_index(&deep, "a", "1").is_err());
+        let many = |from: u32| {
+            let entries = (from..from + 20_000).map(|n| format!("  - {{ version: {n}.0.0 }}\n"));
+            format!("entries:\n  a:\n{}", entries.collect::<String>())
+        };
+        let both = merged(&many(0), &many(10_000)).unwrap();
+        assert_eq!(both.matches("version:").count(), 30_000);
+        // A comparison of each with each would be 400 million of them.
+        assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
     }
 
     #[tokio::test]
