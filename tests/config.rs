@@ -337,6 +337,7 @@ fn wrong_values_are_named() {
         "hosts: [{ hostname: 'n[1-2]', local: true }]\n",
         "hosts: [{ hostname: 'n[1-3]' }, { hostname: 'n[2-5]' }]\n",
         "mirrors: [{ prefix: 'https://a/', url: 'ftp://b/' }, { url: 'https://c/', digests: pined }]\n",
+        "mirrors: [{ prefix: 'https://a/', url: 'http://127.0.0.1@b/', digests: mirror }, { prefix: 'https://c/', url: 'http://[::1]:80/', digests: mirror }]\n",
         "x-anything: { goes: here }\nobservability: {}\nobservabilty: {}\n",
     ]), @r#"
     stack.yaml:2:10: a config of version 2.0 can't be read (a component's version goes below its name in `components`)
@@ -366,6 +367,7 @@ fn wrong_values_are_named() {
     stack.yaml:2:40: `ftp://b/` does not begin with https://, http://, file:///
     stack.yaml:2:54: an entry of `mirrors` has no `prefix`
     stack.yaml:2:84: `digests` can't be `pined` (did you mean `pinned`?)
+    stack.yaml:2:40: `digests: mirror` takes the word of `http://127.0.0.1@b/`, which anybody on the way can change (let the mirror speak https://, or leave `digests` out: then the recipes' own digests hold)
     stack.yaml:4:1: unknown key `observabilty` in a config (did you mean `observability`?)
     "#);
 }

@@ -28,7 +28,7 @@ pub use edit::{EditError, HostEntry, add_host, own_field, set_host_field};
 pub use edit_node::{add_node, remove_node};
 pub use edit_section::{has_section, set_in_section, text_in_section};
 pub use init::{NewConfig, NewHost, SCHEMA_FILE, new_config};
-pub use parse::{SECTIONS, parse};
+pub use parse::{SECTIONS, can_vouch, parse};
 pub use problem::{Problem, Problems};
 pub use range::{Range, RangeError};
 pub use read_yaml::{check_yaml, read_yaml};

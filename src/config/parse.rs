@@ -180,13 +180,42 @@ fn mirrors(fields: &mut Fields<'_>, problems: &mut Problems) -> Vec<Mirror> {
                     problems.push(Problem::at(value.span, message));
                 }
             }
+            let digests = digests.unwrap_or_default();
+            if digests == MirrorDigests::Mirror && !can_vouch(&url.value) {
+                let message = format!(
+                    "`digests: mirror` takes the word of `{}`, which anybody on the way can change",
+                    url.value
+                );
+                problems.push(Problem::at(url.span, message).help(
+                    "let the mirror speak https://, or leave `digests` out: then the recipes' own digests hold",
+                ));
+            }
             Some(Mirror {
                 prefix: prefix.value,
                 url: url.value,
-                digests: digests.unwrap_or_default(),
+                digests,
             })
         })
         .collect()
+}
+
+/// Returns whether what an address says of digests is the word of whoever it names: not over HTTP in the clear, except from
+/// this machine itself.
+pub fn can_vouch(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("http://") else {
+        return true;
+    };
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or(rest);
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(rest),
+        None => authority.split(':').next().unwrap_or(authority),
+    };
+    // Whatever stands before an `@` is no part of the host's name.
+    !authority.contains('@')
+        && (host == "localhost"
+            || host
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|address| address.is_loopback()))
 }
 
 fn mirror_digests(written: &Placed<String>, problems: &mut Problems) -> Option<MirrorDigests> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{Mirror, MirrorDigests};
+use crate::config::{Mirror, MirrorDigests, can_vouch};
 
 /// A download as it will really be fetched.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,10 +56,19 @@ pub fn choose(
                 "nothing says what {url} must be: the recipe pins no sha256 for {arch} and names no checksum file"
             ));
         }
-        _ => Wanted::Listed {
-            checksums: rewrite(checksums, mirrors),
-            mirror: from_mirror,
-        },
+        _ => {
+            let checksums = rewrite(checksums, mirrors);
+            if !can_vouch(&checksums) {
+                return Err(format!(
+                    "only {checksums} says what {url} must be, and anybody on the way can change that: \
+                     pin its sha256, or have the checksum file come by https"
+                ));
+            }
+            Wanted::Listed {
+                checksums,
+                mirror: from_mirror,
+            }
+        }
     };
     Ok(Source {
         url: rewrite(url, mirrors),
@@ -166,6 +175,19 @@ mod tests {
             let source = chosen(&[], SUMS, &mirror(url, MirrorDigests::Pinned)).unwrap();
             assert_eq!(source.url, "file:///m/v1/tool_1_linux_amd64.tar.gz");
         }
+    }
+
+    #[test]
+    fn a_checksum_file_that_comes_in_the_clear_vouches_for_nothing() {
+        let plain = mirror("http://mirror.lan/", MirrorDigests::Pinned);
+        let error = chosen(&[], SUMS, &plain).unwrap_err();
+        assert!(
+            error.contains("only http://mirror.lan/v1/checksums.txt says"),
+            "{error}"
+        );
+        chosen(&[("amd64", "ab")], SUMS, &plain).unwrap();
+        let own = mirror("http://127.0.0.1:5000/", MirrorDigests::Pinned);
+        chosen(&[], SUMS, &own).unwrap();
     }
 
     #[test]
