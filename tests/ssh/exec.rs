@@ -216,6 +216,16 @@ async fn this_machine_needs_no_ssh() {
     let fleet = Fleet::new(stack(vec![local]), settings(directory.path()));
     let reply = run(&fleet, "echo out; echo err >&2; exit 3").await.unwrap();
     assert_eq!((out(&reply).as_str(), reply.status), ("out\n", Some(3)));
+    // As over SSH, and nothing of whoever runs Foundry (cargo's variables, here).
+    assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+    let reply = run(&fleet, "env | sed 's/=.*//' | sort | tr '\\n' ' '").await;
+    let names = out(&reply.unwrap());
+    let known = [
+        "HOME", "LOGNAME", "OLDPWD", "PATH", "PWD", "SHELL", "USER", "_", "SHLVL",
+    ];
+    for name in names.split_whitespace() {
+        assert!(known.contains(&name), "{name} in {names}");
+    }
     let writer = fleet.writer(H).await.unwrap();
     let pid = directory.path().join("pid");
     let text = format!("sleep 600 & echo $! > {}; wait", pid.display());

@@ -1,6 +1,7 @@
 //! The machine that Foundry runs on, without SSH: commands run as children, a port leads to itself. Knows neither sudo
 //! nor uploads.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -19,6 +20,9 @@ use crate::run::Tunnel;
 /// After the end of a command, how long to wait for more output of something left behind in the background.
 const STRAGGLER: Duration = Duration::from_secs(5);
 
+/// Where commands are looked for: root's path on Debian, which sudo sets too.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// This machine.
 pub(super) struct LocalWire {
     host: Arc<str>,
@@ -28,6 +32,19 @@ pub(super) struct LocalWire {
 impl LocalWire {
     pub fn new(host: Arc<str>, user: String) -> Self {
         Self { host, user }
+    }
+
+    /// Returns what commands find in their environment: what sshd gives them on other hosts, and nothing of Foundry's own,
+    /// which may hold secrets.
+    fn environment(&self) -> Vec<(&'static str, OsString)> {
+        let home = std::env::home_dir().unwrap_or_else(|| "/".into());
+        vec![
+            ("HOME", home.into_os_string()),
+            ("USER", self.user.clone().into()),
+            ("LOGNAME", self.user.clone().into()),
+            ("SHELL", "/bin/sh".into()),
+            ("PATH", PATH.into()),
+        ]
     }
 
     async fn run(
@@ -44,6 +61,8 @@ impl LocalWire {
         let mut child = Command::new("sh")
             .arg("-c")
             .arg(command)
+            .env_clear()
+            .envs(self.environment())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
