@@ -3,6 +3,10 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+#[cfg(feature = "keyring")]
+use std::sync::atomic::{AtomicBool, Ordering};
+#[cfg(feature = "keyring")]
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 
@@ -114,9 +118,11 @@ impl Keeper for UserKeeper {
         #[cfg(feature = "keyring")]
         if self.keyring {
             // A machine without a keyring (a server, a CI runner) is the ordinary case for the file.
-            if let Ok(entry) = keyring::Entry::new(SERVICE, name)
-                && entry.set_password(value.expose()).is_ok()
-            {
+            let (entry, secret) = (name.to_owned(), value.clone());
+            let stored = of_keyring(move || {
+                keyring::Entry::new(SERVICE, &entry)?.set_password(secret.expose())
+            });
+            if stored.is_some() {
                 return Ok(());
             }
         }
@@ -127,11 +133,15 @@ impl Keeper for UserKeeper {
 
     fn load(&self, name: &str) -> Result<Option<Secret<String>>, String> {
         #[cfg(feature = "keyring")]
-        if self.keyring
-            && let Ok(entry) = keyring::Entry::new(SERVICE, name)
-            && let Ok(value) = entry.get_password()
-        {
-            return Ok(Some(Secret::new(value)));
+        if self.keyring {
+            let entry = name.to_owned();
+            let value = of_keyring(move || {
+                let value = keyring::Entry::new(SERVICE, &entry)?.get_password();
+                value.map(Secret::new)
+            });
+            if value.is_some() {
+                return Ok(value);
+            }
         }
         let path = self.file(name);
         match private::read(&path) {
@@ -140,6 +150,47 @@ impl Keeper for UserKeeper {
             Err(error) => Err(format!("{}: {error}", path.display())),
         }
     }
+}
+
+/// How long the keyring may take: long enough for somebody to unlock it.
+#[cfg(feature = "keyring")]
+const KEYRING: Duration = Duration::from_secs(30);
+
+/// Asks the keyring, which is a service behind D-Bus: on a thread of its own, which is left alone if no answer comes. One
+/// that was silent isn't asked again.
+#[cfg(feature = "keyring")]
+fn of_keyring<T: Send + 'static>(
+    ask: impl FnOnce() -> keyring::Result<T> + Send + 'static,
+) -> Option<T> {
+    static SILENT: AtomicBool = AtomicBool::new(false);
+    if SILENT.load(Ordering::Relaxed) {
+        return None;
+    }
+    match in_time(KEYRING, ask) {
+        Some(answer) => answer.ok(),
+        None => {
+            SILENT.store(true, Ordering::Relaxed);
+            tracing::warn!(
+                "the keyring did not answer within {} s: the files in ~/.foundry/credentials are used",
+                KEYRING.as_secs()
+            );
+            None
+        }
+    }
+}
+
+/// Returns what `work` returns, if that is within `limit`.
+#[cfg(feature = "keyring")]
+fn in_time<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (done, waiting) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        // Nobody may be waiting any more.
+        let _ = done.send(work());
+    });
+    waiting.recv_timeout(limit).ok()
 }
 
 /// Shows `text` on the terminal's own screen and returns once the user says that it is safe.
@@ -229,6 +280,17 @@ mod tests {
         );
         assert_eq!(mode(&home.path().join("credentials/lab-bao-token")), 0o600);
         assert_eq!(mode(&home.path().join("credentials")), 0o700);
+    }
+
+    #[cfg(feature = "keyring")]
+    #[test]
+    fn a_keyring_that_is_silent_is_not_waited_for() {
+        assert_eq!(in_time(Duration::from_secs(10), || 7), Some(7));
+        let (never, waiting) = std::sync::mpsc::channel::<()>();
+        let limit = Duration::from_millis(20);
+        let answer = in_time(limit, move || waiting.recv().is_ok());
+        assert_eq!(answer, None);
+        drop(never);
     }
 
     #[tokio::test]

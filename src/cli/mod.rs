@@ -47,6 +47,7 @@ mod wire;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -73,6 +74,9 @@ Examples:
 
 Labels: stack · openbao · openbao:config · openbao:config@bao-1 · @bao-1 · role:worker · expressions with + - & ( )
 Exit codes: 0 done · 1 failed · 2 changes pending or unhealthy · 3 config or usage · 130 interrupted";
+
+/// How long what still runs beside a command that has ended may hold up its end.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// What every command takes.
 #[derive(Debug, Clone, clap::Args)]
@@ -143,7 +147,12 @@ pub fn run() -> ExitCode {
         .enable_all()
         .build()
         .map_err(CliError::from)
-        .and_then(|runtime| runtime.block_on(dispatch(cli)));
+        .and_then(|runtime| {
+            let result = runtime.block_on(dispatch(cli));
+            // A name server or a keyring may keep a thread for long after its answer has become of no use.
+            runtime.shutdown_timeout(LINGER);
+            result
+        });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -4,6 +4,7 @@ mod exec;
 mod fleet;
 mod host_keys;
 mod login;
+mod silent;
 #[path = "../support/sshd.rs"]
 mod sshd;
 mod sudo;

@@ -15,6 +15,9 @@ use crate::secret::Secret;
 /// Longest answer to a question for a token, in bytes.
 const LONGEST: usize = 1 << 20;
 
+/// Longest that Docker's credential helper may take.
+const HELPER: Duration = Duration::from_secs(30);
+
 /// How long a token is good that doesn't say: the distribution specification's figure, in seconds.
 const LIFETIME: u64 = 60;
 
@@ -48,8 +51,19 @@ pub async fn login(url: &str) -> Result<Login, String> {
     let host = host(url);
     let known = {
         let host = host.to_owned();
-        tokio::task::spawn_blocking(move || credential(&host))
+        let asking = tokio::task::spawn_blocking({
+            let host = host.clone();
+            move || credential(&host)
+        });
+        // Docker's config may name a program that is asked for it.
+        tokio::time::timeout(HELPER, asking)
             .await
+            .map_err(|_| {
+                format!(
+                    "the Docker config's credential helper for {host} gave no answer within {} s",
+                    HELPER.as_secs()
+                )
+            })?
             .map_err(|error| error.to_string())??
     };
     if scheme(&challenge).eq_ignore_ascii_case("basic") {

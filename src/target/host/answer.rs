@@ -7,6 +7,7 @@ use std::time::Duration;
 use russh::{ChannelMsg, ChannelReadHalf};
 use tokio::time::timeout;
 
+use super::deadline::{Silence, within};
 use super::error::{Hint as _, access};
 use super::link::Link;
 use super::wire::{Heard, MOST, too_much};
@@ -35,6 +36,8 @@ pub(super) enum Broken {
     Gone,
     TooMuch,
     Refused,
+    /// It was not even confirmed that it runs.
+    Silent(Silence),
 }
 
 impl Broken {
@@ -50,6 +53,7 @@ impl Broken {
             )
             .hint("run again: what was done is found, the rest is done"),
             Self::TooMuch => too_much(host),
+            Self::Silent(silence) => silence.of(host),
             Self::Refused => access(host, AccessKind::Host, "it refused to run a command").hint(
                 "is the key bound to another one (`command=` in authorized_keys, ForceCommand)?",
             ),
@@ -58,8 +62,10 @@ impl Broken {
 }
 
 /// Reads into `reply` up to `mark` on both outputs, which is taken away with all that comes after it, or to the session's close.
+/// `confirm` is how long the host may take to say that what was asked for runs.
 pub(super) async fn read(
     read: &mut ChannelReadHalf,
+    mut confirm: Option<Duration>,
     mark: Option<&str>,
     reply: &mut Reply,
     heard: &Heard<'_>,
@@ -74,9 +80,18 @@ pub(super) async fn read(
                 Ok(message) => message,
                 Err(_) => return End::Closed { answered },
             }
+        } else if let Some(limit) = confirm {
+            match within(limit, "it did not start a command", read.wait()).await {
+                Ok(message) => message,
+                Err(silence) => return End::Broken(Broken::Silent(silence)),
+            }
         } else {
             read.wait().await
         };
+        // How much it may be written says nothing about the command.
+        if !matches!(message, Some(ChannelMsg::WindowAdjusted { .. })) {
+            confirm = None;
+        }
         match message {
             Some(ChannelMsg::Data { data }) if out.is_none() => {
                 answered = true;

@@ -3,17 +3,16 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use russh::client::{AuthResult, KeyboardInteractiveAuthResponse as Interactive};
 use russh::keys::agent::AgentIdentity;
-use russh::keys::agent::client::AgentClient;
 use russh::keys::{HashAlg, PrivateKeyWithHashAlg};
 use russh::{MethodKind, MethodSet};
-use tokio::net::UnixStream;
-use tokio::time::timeout;
 
+use super::agent::{Agent, Agents};
 use super::candidates::{self, Candidate};
+use super::deadline::within;
 use super::error::{Hint as _, access};
 use super::greet::Greeted;
 use super::keys::{Keys, Signer};
@@ -21,14 +20,14 @@ use super::route::Hop;
 use super::settings::{AccessSettings, Password, PasswordWanted};
 use crate::probe::{AccessError, AccessKind};
 
-/// How long sshd may take to judge one credential: PAM waits some seconds after a wrong one.
-const ANSWER: Duration = Duration::from_secs(30);
-
 /// One log-in.
 pub(super) struct Login<'a> {
     pub hop: &'a Hop,
     pub settings: &'a AccessSettings,
     pub keys: &'a Keys,
+    pub agents: &'a Agents,
+    /// What is left of the time for all answers of the host.
+    left: Duration,
     /// What was tried or could not be, for the error.
     tried: Vec<String>,
     /// What the host still takes.
@@ -42,11 +41,18 @@ enum Outcome {
 }
 
 impl<'a> Login<'a> {
-    pub fn new(hop: &'a Hop, settings: &'a AccessSettings, keys: &'a Keys) -> Self {
+    pub fn new(
+        hop: &'a Hop,
+        settings: &'a AccessSettings,
+        keys: &'a Keys,
+        agents: &'a Agents,
+    ) -> Self {
         Self {
             hop,
             settings,
             keys,
+            agents,
+            left: settings.answer_timeout * 2,
             tried: Vec::new(),
             // Until the host has said.
             methods: MethodSet::client_supported(),
@@ -58,11 +64,8 @@ impl<'a> Login<'a> {
     /// # Errors
     /// When no credential is taken; the error lists those that were tried.
     pub async fn run(mut self, greeted: &mut Greeted) -> Result<(), AccessError> {
-        let mut agent = self.agent(greeted).await;
-        let identities = match &mut agent {
-            Some(agent) => agent.request_identities().await.unwrap_or_default(),
-            None => Vec::new(),
-        };
+        let (mut agent, identities) = self.agent(greeted).await.unzip();
+        let identities = identities.unwrap_or_default();
         let mut candidates = candidates::of(
             self.hop,
             self.settings,
@@ -77,7 +80,8 @@ impl<'a> Login<'a> {
         if candidates.is_empty() {
             // Asking with no credential tells what the host takes (and gets in where it takes nothing).
             let first = greeted.handle.authenticate_none(&self.hop.user);
-            if let Outcome::In = self.judge(greeted_answer(first).await, greeted)? {
+            let answer = self.answer(first).await?;
+            if let Outcome::In = self.judge(answer, greeted)? {
                 return Ok(());
             }
         }
@@ -88,8 +92,8 @@ impl<'a> Login<'a> {
             let outcome = match candidate {
                 Candidate::File(file) => self.file(&file, greeted).await?,
                 Candidate::Agent(identity) => match &mut agent {
-                    Some(agent) => self.held(agent, &identity, greeted).await?,
-                    None => Outcome::Refused,
+                    Some(agent) if agent.answers() => self.held(agent, &identity, greeted).await?,
+                    _ => Outcome::Refused,
                 },
             };
             if let Outcome::In = outcome {
@@ -102,21 +106,41 @@ impl<'a> Login<'a> {
         Err(self.denied(greeted))
     }
 
-    async fn agent(&mut self, greeted: &Greeted) -> Option<AgentClient<UnixStream>> {
-        let socket = self.settings.agent.as_ref()?;
-        let mut agent = match AgentClient::connect_uds(socket).await {
-            Ok(agent) => agent,
-            Err(error) => {
+    async fn agent(&mut self, greeted: &Greeted) -> Option<(Agent<'a>, Vec<AgentIdentity>)> {
+        let settings = self.settings;
+        let socket = settings.agent.as_ref()?;
+        let binding = greeted.handle.agent_session_binding();
+        let (limit, patience) = (settings.agent_timeout, settings.answer_timeout);
+        let opened = self.agents.open(socket, binding, limit, patience).await;
+        opened
+            .map_err(|why| {
                 self.tried
-                    .push(format!("the agent at {}: {error}", socket.display()));
-                return None;
-            }
-        };
-        if let Some(binding) = greeted.handle.agent_session_binding() {
-            // Only OpenSSH's agent knows this, and only keys with destinations need it.
-            let _ = agent.bind_session(binding, false).await;
-        }
-        Some(agent)
+                    .push(format!("the agent at {}: {why}", socket.display()));
+            })
+            .ok()
+    }
+
+    /// Waits for the host's answer to a credential.
+    ///
+    /// # Errors
+    /// When it takes too long, over one or over all.
+    async fn answer<T>(&mut self, asked: impl Future<Output = T>) -> Result<T, AccessError> {
+        let each = self.settings.answer_timeout;
+        let begun = Instant::now();
+        let answer = within(each.min(self.left), "no answer to a log-in", asked).await;
+        let slow = self.left < each;
+        self.left = self.left.saturating_sub(begun.elapsed());
+        answer.map_err(|silence| match slow {
+            false => silence.of(&self.hop.name),
+            true => access(
+                &self.hop.name,
+                AccessKind::Silent,
+                format!(
+                    "its answers to the log-in take longer than {} s together",
+                    (each * 2).as_secs_f32()
+                ),
+            ),
+        })
     }
 
     async fn file(&mut self, file: &Path, greeted: &mut Greeted) -> Result<Outcome, AccessError> {
@@ -144,7 +168,7 @@ impl<'a> Login<'a> {
                 Arc::clone(&key),
                 certificate,
             );
-            let answer = greeted_answer(asked).await;
+            let answer = self.answer(asked).await?;
             if let Outcome::In = self.judge(answer, greeted)? {
                 return Ok(Outcome::In);
             }
@@ -153,51 +177,54 @@ impl<'a> Login<'a> {
         let asked = greeted
             .handle
             .authenticate_publickey(&self.hop.user, PrivateKeyWithHashAlg::new(key, None));
-        let answer = greeted_answer(asked).await;
+        let answer = self.answer(asked).await?;
         self.judge(answer, greeted)
     }
 
     async fn held(
         &mut self,
-        agent: &mut AgentClient<UnixStream>,
+        agent: &mut Agent<'_>,
         identity: &AgentIdentity,
         greeted: &mut Greeted,
     ) -> Result<Outcome, AccessError> {
         let user = &self.hop.user;
+        let handle = &mut greeted.handle;
+        // The signature has its own time; the host's is what it takes beside that.
+        let signed = agent.signing;
+        let begun = Instant::now();
+        let limit = self.settings.answer_timeout.min(self.left) + self.settings.answer_timeout;
         let (answer, comment) = match identity {
             AgentIdentity::PublicKey { key, comment } => {
                 let hash = key.algorithm().is_rsa().then_some(HashAlg::Sha512);
-                let asked =
-                    greeted
-                        .handle
-                        .authenticate_publickey_with(user, key.clone(), hash, agent);
-                (timeout(ANSWER, asked).await, comment)
+                let asked = handle.authenticate_publickey_with(user, key.clone(), hash, agent);
+                (within(limit, "no answer to a log-in", asked).await, comment)
             }
             AgentIdentity::Certificate {
                 certificate,
                 comment,
             } => {
                 let hash = certificate.algorithm().is_rsa().then_some(HashAlg::Sha512);
-                let asked = greeted.handle.authenticate_certificate_with(
-                    user,
-                    certificate.clone(),
-                    hash,
-                    agent,
-                );
-                (timeout(ANSWER, asked).await, comment)
+                let asked =
+                    handle.authenticate_certificate_with(user, certificate.clone(), hash, agent);
+                (within(limit, "no answer to a log-in", asked).await, comment)
             }
         };
+        let hosts = begun
+            .elapsed()
+            .saturating_sub(agent.signing.saturating_sub(signed));
+        self.left = self.left.saturating_sub(hosts);
         match answer {
             Ok(Ok(result)) => {
                 self.tried.push(format!("the agent's key {comment}"));
                 self.judge(Ok(result), greeted)
             }
-            Ok(Err(error)) => {
+            Ok(Err(unsigned)) => {
+                let why = unsigned.words();
                 self.tried
-                    .push(format!("the agent's key {comment} ({error})"));
+                    .push(format!("the agent's key {comment} ({why})"));
                 Ok(Outcome::Refused)
             }
-            Err(_) => Err(self.silent()),
+            Err(silence) => Err(silence.of(&self.hop.name)),
         }
     }
 
@@ -223,18 +250,12 @@ impl<'a> Login<'a> {
             let asked = greeted
                 .handle
                 .authenticate_password(&self.hop.user, secret.expose());
-            let answer = greeted_answer(asked).await;
+            let answer = self.answer(asked).await?;
             return self.judge(answer, greeted);
         }
-        let answer = timeout(
-            ANSWER,
-            interactive(greeted, &self.hop.user, secret.expose()),
-        )
-        .await;
-        match answer {
-            Ok(result) => self.judge(result, greeted),
-            Err(_) => Err(self.silent()),
-        }
+        let asked = interactive(greeted, &self.hop.user, secret.expose());
+        let answer = self.answer(asked).await?;
+        self.judge(answer, greeted)
     }
 
     fn judge(
@@ -257,7 +278,6 @@ impl<'a> Login<'a> {
                 self.methods = remaining_methods;
                 Ok(Outcome::Refused)
             }
-            Err(russh::Error::Elapsed(_)) => Err(self.silent()),
             Err(error) => {
                 let why = greeted.seen.ended().unwrap_or_else(|| error.to_string());
                 Err(access(
@@ -267,14 +287,6 @@ impl<'a> Login<'a> {
                 ))
             }
         }
-    }
-
-    fn silent(&self) -> AccessError {
-        access(
-            &self.hop.name,
-            AccessKind::Unreachable,
-            format!("no answer to a log-in within {} s", ANSWER.as_secs()),
-        )
     }
 
     fn denied(&self, greeted: &Greeted) -> AccessError {
@@ -300,12 +312,6 @@ impl<'a> Login<'a> {
             self.hop.port, self.hop.user, self.hop.address
         ))
     }
-}
-
-async fn greeted_answer(
-    asked: impl Future<Output = Result<AuthResult, russh::Error>>,
-) -> Result<AuthResult, russh::Error> {
-    timeout(ANSWER, asked).await?
 }
 
 /// Answers the one hidden question that a host asks in place of a password.

@@ -10,6 +10,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::time::{sleep, timeout};
 
 use super::answer::{self, End};
+use super::deadline::{Silence, within};
 use super::error::{Hint as _, access};
 use super::link::Link;
 use super::slots::Slot;
@@ -27,6 +28,8 @@ const REFUSALS: u32 = 5;
 pub(super) enum Fault {
     /// Nothing of it reached the host, because the connection was gone: safe to try again on a new one.
     NotStarted(String),
+    /// The host keeps the connection and does not answer on it. Nothing of it has run: safe to try again on a new one.
+    Silent(Silence),
     /// Anything else.
     Access(AccessError),
 }
@@ -48,7 +51,8 @@ pub(super) async fn exec(
             .exec(true, command)
             .await
             .map_err(|_| Fault::NotStarted(link.ended()))?;
-        let read = answer::read(&mut session.read, None, reply, heard);
+        let confirm = Some(link.patience);
+        let read = answer::read(&mut session.read, confirm, None, reply, heard);
         let write = feed(&session.write, stdin);
         tokio::pin!(read, write);
         // The host may stop listening long before all is written (a command that fails at once): reading decides.
@@ -114,7 +118,9 @@ pub(super) async fn open(link: &Link, host: &Arc<str>) -> Result<Session, Fault>
     let mut refusals = 0;
     loop {
         let slot = link.slots.take(|| link.shells.end_one()).await;
-        let refused = match link.handle.channel_open_session().await {
+        let opening = link.handle.channel_open_session();
+        let opened = within(link.patience, "it did not open a session", opening);
+        let refused = match opened.await.map_err(Fault::Silent)? {
             Ok(channel) => return Ok(session(channel, slot)),
             Err(russh::Error::ChannelOpenFailure(refused)) => refused,
             Err(_) => return Err(Fault::NotStarted(link.ended())),

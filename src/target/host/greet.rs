@@ -3,12 +3,13 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use russh::{Preferred, cipher, client, kex};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
+use super::deadline::within;
 use super::error::{Hint as _, access};
 use super::link::{Link, Seen, Watcher};
 use super::route::Hop;
@@ -38,6 +39,10 @@ const CIPHERS: &[cipher::Name] = &[
     cipher::AES_128_CTR,
 ];
 
+/// After this long with nothing said by either side a connection is closed, whoever still holds it: longer than sshd itself
+/// waits for a log-in (120 s).
+const UNHEARD: Duration = Duration::from_secs(180);
+
 /// A connection whose host is trusted, and that isn't logged in yet.
 pub(super) struct Greeted {
     pub handle: client::Handle<Watcher>,
@@ -47,8 +52,8 @@ pub(super) struct Greeted {
 
 impl Greeted {
     /// Makes it a connection to work on.
-    pub fn logged_in(self) -> Link {
-        Link::new(self.handle, self.seen, self.under)
+    pub fn logged_in(self, patience: Duration) -> Link {
+        Link::new(self.handle, self.seen, self.under, patience)
     }
 }
 
@@ -73,6 +78,9 @@ pub(super) async fn greet(
         window_size: 4 << 20,
         keepalive_interval: Some(settings.keepalive),
         keepalive_max: settings.keepalive_max,
+        // Of use where keep-alives are not sent: before the log-in, and while the host takes no more of what is written to
+        // it. Whoever logs in may first have to be asked for a passphrase.
+        inactivity_timeout: Some(UNHEARD),
         preferred: Preferred {
             kex: Cow::Borrowed(KEY_EXCHANGES),
             cipher: Cow::Borrowed(CIPHERS),
@@ -111,18 +119,12 @@ pub(super) async fn greet(
             }
         }
     };
-    let result = timeout(settings.connect_timeout, connecting)
+    let result = within(settings.connect_timeout, "no answer", connecting)
         .await
-        .unwrap_or_else(|_| {
+        .unwrap_or_else(|silence| {
             Err(AccessError {
                 kind: AccessKind::Silent,
-                ..unreachable(
-                    hop,
-                    format!(
-                        "no answer within {} s",
-                        settings.connect_timeout.as_secs_f32()
-                    ),
-                )
+                ..unreachable(hop, silence.words())
             })
         });
     match result {

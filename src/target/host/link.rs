@@ -2,10 +2,12 @@
 //! `exec` and `tunnel`. Knows no stack.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use russh::client::{self, DisconnectReason};
 use russh::keys::PublicKeyOrCertificate;
 
+use super::deadline::within;
 use super::known_hosts::Judgement;
 use super::shell::Shells;
 use super::slots::Slots;
@@ -17,6 +19,8 @@ const SESSIONS: usize = 8;
 /// An open connection, logged in.
 pub(super) struct Link {
     pub handle: client::Handle<Watcher>,
+    /// Time for the host to answer one thing.
+    pub patience: Duration,
     pub slots: Arc<Slots>,
     pub shells: Shells,
     seen: Arc<Seen>,
@@ -134,9 +138,15 @@ impl client::Handler for Watcher {
 
 impl Link {
     /// Returns the connection of a handle that is logged in, `under` the one it runs through.
-    pub fn new(handle: client::Handle<Watcher>, seen: Arc<Seen>, under: Option<Arc<Self>>) -> Self {
+    pub fn new(
+        handle: client::Handle<Watcher>,
+        seen: Arc<Seen>,
+        under: Option<Arc<Self>>,
+        patience: Duration,
+    ) -> Self {
         Self {
             handle,
+            patience,
             slots: Slots::new(SESSIONS),
             shells: Shells::default(),
             seen,
@@ -149,10 +159,15 @@ impl Link {
         self.handle.is_closed()
     }
 
-    /// Asks the host for a sign of life. Returns whether there was one.
+    /// Asks the host for a sign of life. Returns whether there was one in time.
     pub async fn answers(&self) -> bool {
-        // An answer that never comes ends the ping as one that does.
-        self.handle.send_ping().await.is_ok() && !self.is_closed() && self.seen.ended().is_none()
+        let ping = self.handle.send_ping();
+        // A connection that is lost ends the ping as an answer does.
+        within(self.patience, "no sign of life", ping)
+            .await
+            .is_ok_and(|asked| asked.is_ok())
+            && !self.is_closed()
+            && self.seen.ended().is_none()
     }
 
     /// Returns why it ended.

@@ -11,6 +11,7 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::agent::Agents;
 use super::auth::Login;
 use super::error::{Hint as _, access};
 use super::greet::{Greeted, NotGreeted, greet};
@@ -46,6 +47,7 @@ pub(super) struct Links {
     pub settings: AccessSettings,
     trust: Trust,
     keys: Keys,
+    agents: Agents,
     starts: Starts,
     places: Arc<Semaphore>,
     attempts: Mutex<HashMap<String, Attempt>>,
@@ -59,6 +61,7 @@ impl Links {
         Self {
             trust: Trust::new(&settings),
             keys: Keys::default(),
+            agents: Agents::default(),
             starts: Starts::new(
                 settings.starts_per_second,
                 settings.starts_at_once,
@@ -185,10 +188,10 @@ impl Links {
             let mut greeted = self
                 .greet(hop, under.map(|open| Arc::clone(&open.link)))
                 .await?;
-            Login::new(hop, &self.settings, &self.keys)
+            Login::new(hop, &self.settings, &self.keys, &self.agents)
                 .run(&mut greeted)
                 .await?;
-            Ok(Arc::new(greeted.logged_in()))
+            Ok(Arc::new(greeted.logged_in(self.settings.answer_timeout)))
         };
         let (link, turn) = turn.during(self.settings.patience, logging_in).await;
         let link = link?;
@@ -197,8 +200,8 @@ impl Links {
             // longer than the log-in's answer says. What it answers after that comes from a connection it counts no more.
             let counted = Arc::clone(&link);
             tokio::spawn(async move {
-                // A connection that is lost has ended its turn as well.
-                let _ = counted.handle.send_ping().await;
+                // A connection that is lost, or silent, has ended its turn as well.
+                let _ = counted.answers().await;
                 drop(turn);
             });
         }

@@ -9,10 +9,12 @@
 //!
 //! Knows nothing of steps, probes or what the programs it carries are for.
 
+mod agent;
 mod answer;
 mod auth;
 mod candidates;
 mod command;
+mod deadline;
 mod error;
 mod exec;
 mod fleet;

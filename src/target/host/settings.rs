@@ -105,6 +105,12 @@ pub struct AccessSettings {
     pub max_connections: usize,
     /// Time for TCP and the key exchange of one hop.
     pub connect_timeout: Duration,
+    /// Time for the host to answer one thing: a credential, the opening of a session or of a tunnel's channel, the start of a
+    /// command, a sign of life. sshd's PAM waits some seconds after a wrong password. All answers to the credentials of one
+    /// log-in together have twice as long.
+    pub answer_timeout: Duration,
+    /// Time for the SSH agent to say which keys it holds. A signature has `answer_timeout`: it may take a person's touch.
+    pub agent_timeout: Duration,
     /// Attempts to reach a host that does not answer.
     pub tries: usize,
     /// Silence after which the host is asked whether it is still there.
@@ -146,6 +152,8 @@ impl AccessSettings {
             patience: Duration::from_secs(3),
             max_connections: 1024,
             connect_timeout: Duration::from_secs(10),
+            answer_timeout: Duration::from_secs(30),
+            agent_timeout: Duration::from_secs(5),
             tries: 4,
             keepalive: Duration::from_secs(15),
             keepalive_max: 3,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::answer::{self, End};
+use super::deadline::within;
 use super::error::access;
 use super::exec::{Fault, Session, open};
 use super::link::Link;
@@ -101,10 +102,10 @@ async fn begin(link: &Link, host: &Arc<str>, shell: &Shell) -> Result<Kept, Faul
         ))
     })?;
     let session = open(link, host).await?;
-    session
-        .write
-        .exec(true, shell.command.as_str())
+    let asking = session.write.exec(true, shell.command.as_str());
+    within(link.patience, "it did not take a command", asking)
         .await
+        .map_err(Fault::Silent)?
         .map_err(|_| Fault::NotStarted(link.ended()))?;
     Ok(Kept {
         command: shell.command.clone(),
@@ -133,7 +134,9 @@ impl Kept {
         }
         self.programs += 1;
         let Session { read, write, .. } = &mut self.session;
-        let read = answer::read(read, Some(&mark), reply, heard);
+        // One that has run a program has just given a sign of life.
+        let confirm = first.then_some(link.patience);
+        let read = answer::read(read, confirm, Some(&mark), reply, heard);
         let write = super::exec::write(write, &text);
         tokio::pin!(read, write);
         // The host may stop listening long before all is written: reading decides.

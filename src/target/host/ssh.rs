@@ -50,10 +50,19 @@ impl SshWire {
             };
             match result {
                 Ok(()) => return Ok(()),
-                Err(Fault::Access(error)) => return Err(error),
-                Err(Fault::NotStarted(_)) if again => {
+                Err(Fault::Access(error)) => {
+                    if error.kind == AccessKind::Silent {
+                        self.links.forget(&self.route, &open);
+                    }
+                    return Err(error);
+                }
+                Err(Fault::NotStarted(_) | Fault::Silent(_)) if again => {
                     again = false;
                     self.links.forget(&self.route, &open);
+                }
+                Err(Fault::Silent(silence)) => {
+                    self.links.forget(&self.route, &open);
+                    return Err(silence.of(host));
                 }
                 Err(Fault::NotStarted(why)) => {
                     return Err(access(

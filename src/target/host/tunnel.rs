@@ -11,6 +11,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::deadline::within;
 use super::error::{Hint as _, access};
 use super::links::{Links, Open};
 use super::route::Route;
@@ -151,19 +152,23 @@ async fn channel(
             open.link
                 .handle
                 .channel_open_direct_tcpip(LOOPBACK, u32::from(port), LOOPBACK, 0);
-        match asked.await {
-            Ok(channel) => return Ok((open, channel)),
-            Err(russh::Error::ChannelOpenFailure(AdministrativelyProhibited)) => {
+        match within(open.link.patience, "it did not open a tunnel", asked).await {
+            Ok(Ok(channel)) => return Ok((open, channel)),
+            Ok(Err(russh::Error::ChannelOpenFailure(AdministrativelyProhibited))) => {
                 return Err(Closed::Forbidden);
             }
-            Err(russh::Error::ChannelOpenFailure(why)) => {
+            Ok(Err(russh::Error::ChannelOpenFailure(why))) => {
                 return Err(Closed::Nobody(format!("{why:?}")));
             }
-            Err(_) if again => {
+            Err(_) | Ok(Err(_)) if again => {
                 again = false;
                 links.forget(route, &open);
             }
-            Err(_) => {
+            Err(silence) => {
+                links.forget(route, &open);
+                return Err(Closed::Access(silence.of(&route.target().name)));
+            }
+            Ok(Err(_)) => {
                 return Err(Closed::Access(access(
                     &route.target().name,
                     AccessKind::Lost,
