@@ -43,6 +43,7 @@ mod storage_configure;
 mod storage_list;
 mod storage_test;
 mod support;
+mod version;
 mod wire;
 
 use std::process::ExitCode;
@@ -133,7 +134,12 @@ pub fn run() -> ExitCode {
         Err(error) => {
             // Help and version are answers, not mistakes.
             let asked = !error.use_stderr();
-            let _ = error.print();
+            let version = error.kind() == clap::error::ErrorKind::DisplayVersion;
+            if version && version::in_full(std::env::args_os().skip(1)) {
+                let _ = print::print(&version::text());
+            } else {
+                let _ = error.print();
+            }
             return if asked {
                 ExitCode::SUCCESS
             } else {
