@@ -136,7 +136,7 @@ mirrors:
 fn loaded(folder: &Path) -> Vec<Mirror> {
     vec![Mirror {
         prefix: "https://".to_owned(),
-        url: format!("file://{}/", folder.display()),
+        url: format!("file://{}/mirror/", folder.display()),
         digests: MirrorDigests::Pinned,
     }]
 }
@@ -266,7 +266,7 @@ async fn charts_and_images_are_carried_over() {
         .args(["inspect", "--raw"])
         .arg(format!(
             "oci:{}:reg.example/team/side:2",
-            at.join(".oci").display()
+            at.join("oci").display()
         ))
         .output()
     {

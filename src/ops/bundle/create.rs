@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::index::{Entry, FORMAT, Index, Kind, place};
+use super::index::{Entry, FORMAT, Index, Kind};
+use super::read::{Hashing, Measured};
 use super::{BLOBS, BundleError, Gathered, INDEX, Known, local};
 use crate::target::artifact::layout::append;
 use crate::target::cluster::chart;
@@ -103,14 +104,10 @@ pub fn create(
         entries: entries.into_values().collect(),
         images: gathered.images,
     };
-    if let Some(entry) = index
-        .entries
-        .iter()
-        .find(|entry| place(&entry.url).is_none())
-    {
+    if let Some(why) = index.fault() {
         return Err(BundleError::Format {
             path: path.display().to_string(),
-            why: format!("{} can't be kept under its address", entry.url),
+            why,
         });
     }
     write(path, &index, &contents)?;
@@ -163,14 +160,10 @@ fn measured(content: &Content) -> Result<Known, BundleError> {
             size: text.len() as u64,
         },
         Content::File(file) => {
-            let mut hasher = blake3::Hasher::new();
-            hasher
-                .update_reader(File::open(file).map_err(local(file))?)
-                .map_err(local(file))?;
-            Known {
-                blake3: hasher.finalize().to_hex().to_string(),
-                size: std::fs::metadata(file).map_err(local(file))?.len(),
-            }
+            let mut hashing = Hashing::new(File::open(file).map_err(local(file))?);
+            io::copy(&mut hashing, &mut io::sink()).map_err(local(file))?;
+            let Measured { blake3, size, .. } = hashing.found();
+            Known { blake3, size }
         }
     })
 }
@@ -192,13 +185,20 @@ fn write(
         let mut tar = tar::Builder::new(io::BufWriter::new(part.as_file_mut()));
         let text = serde_json::to_vec_pretty(index)?;
         append(&mut tar, INDEX, text.len() as u64, text.as_slice())?;
-        for digest in index.held() {
+        for (digest, entry) in index.by_content() {
+            if entry.earlier {
+                continue;
+            }
             let name = format!("{BLOBS}{digest}");
             match contents.get(digest) {
                 Some(Content::File(file)) => {
-                    let file = File::open(file)?;
-                    let size = file.metadata()?.len();
-                    append(&mut tar, &name, size, file)?;
+                    // Verified when it was fetched, by its name since.
+                    let mut hashing = Hashing::new(File::open(file)?.take(entry.size));
+                    append(&mut tar, &name, entry.size, &mut hashing)?;
+                    if let Some(fault) = hashing.found().fault(entry) {
+                        let why = format!("{}: it was changed: {fault}", file.display());
+                        return Err(io::Error::other(why));
+                    }
                 }
                 Some(Content::Text(text)) => {
                     append(&mut tar, &name, text.len() as u64, text.as_slice())?;

@@ -1,6 +1,6 @@
 //! What a bundle holds, as its index says. Opens no file.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use percent_encoding::percent_decode_str;
@@ -10,6 +10,9 @@ use crate::catalog::{ImageRef, is_digest};
 
 /// Version of the format; another one is refused.
 pub const FORMAT: u32 = 2;
+
+/// Longest content that is read as a whole, in bytes: a manifest of an image or the index of a chart repository.
+pub(super) const LONGEST_TEXT: u64 = 4 << 20;
 
 /// The index of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,7 +98,16 @@ impl Index {
             .collect()
     }
 
-    /// Says what is wrong with it, if anything is: it came from outside.
+    /// Returns the entries of each content, by its BLAKE3 digest: the first one stands for all.
+    pub(super) fn by_content(&self) -> BTreeMap<&str, &Entry> {
+        let mut all = BTreeMap::new();
+        for entry in &self.entries {
+            all.entry(entry.blake3.as_str()).or_insert(entry);
+        }
+        all
+    }
+
+    /// Says what is wrong with it, if anything is: it came from outside. Nothing of a bundle is written before this.
     #[must_use]
     pub fn fault(&self) -> Option<String> {
         if self.format != FORMAT {
@@ -111,42 +123,101 @@ impl Index {
         {
             return Some(format!("`{}` is no image with a digest", image.name));
         }
-        let hex =
-            |text: &str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        self.entries.iter().find_map(|entry| {
-            if !hex(&entry.blake3) || !hex(&entry.sha256) {
-                Some(format!("{} has a digest that is none", entry.url))
-            } else if place(&entry.url).is_none() {
-                Some(format!("{} can't be kept under its address", entry.url))
-            } else {
-                // What a registry knows by its digest.
-                let (_, digest) = entry.url.rsplit_once("/sha256:")?;
-                let images = matches!(entry.kind, Kind::Manifest | Kind::Blob);
-                (images && digest != entry.sha256)
-                    .then(|| format!("{} has sha256 {}", entry.url, entry.sha256))
+        let mut contents: HashMap<&str, &Entry> = HashMap::new();
+        let mut by_sha256: HashMap<&str, &Entry> = HashMap::new();
+        let mut places: HashMap<PathBuf, &Entry> = HashMap::new();
+        for entry in &self.entries {
+            if let Some(fault) = entry.fault() {
+                return Some(fault);
             }
+            // What is checked of one content is checked of all addresses that have it.
+            let first = *contents.entry(&entry.blake3).or_insert(entry);
+            let same = *by_sha256.entry(&entry.sha256).or_insert(entry);
+            let of = |entry: &Entry| (entry.sha256.clone(), entry.size, entry.earlier);
+            if of(first) != of(entry) || same.blake3 != entry.blake3 {
+                let other = if of(first) == of(entry) { same } else { first };
+                return Some(format!(
+                    "{} and {} have one content and differ in what they say of it",
+                    other.url, entry.url
+                ));
+            }
+            let place = place(&entry.url)?;
+            if let Some(other) = places.insert(place, entry)
+                && other.blake3 != entry.blake3
+            {
+                return Some(format!(
+                    "{} and {} are kept in one place",
+                    other.url, entry.url
+                ));
+            }
+        }
+        // What is a file in the folder can be no folder there.
+        places.iter().find_map(|(place, entry)| {
+            let above = place
+                .ancestors()
+                .skip(1)
+                .find_map(|above| places.get(above))?;
+            Some(format!("{} lies below {}, a file", entry.url, above.url))
         })
     }
 }
 
-/// Returns where the content of an address lies in a loaded folder: the address without its scheme, with `%2B` and the
-/// like as the characters that they stand for, as web servers and `file:` addresses have it. `None` where that would be
-/// outside of the folder, or for what isn't fetched over HTTPS or HTTP.
+impl Entry {
+    fn fault(&self) -> Option<String> {
+        let hex = |text: &str| {
+            let small = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+            text.len() == 64 && text.bytes().all(small)
+        };
+        if !hex(&self.blake3) || !hex(&self.sha256) {
+            return Some(format!("{} has a digest that is none", self.url));
+        }
+        let Some(place) = place(&self.url) else {
+            return Some(format!("{} can't be kept under its address", self.url));
+        };
+        let longest = match self.kind {
+            Kind::Manifest | Kind::ChartIndex => LONGEST_TEXT,
+            Kind::Artifact | Kind::Checksums | Kind::Chart | Kind::Blob => u64::MAX,
+        };
+        if self.size > longest {
+            return Some(format!(
+                "{} has {} bytes, {longest} is the most for what it is",
+                self.url, self.size
+            ));
+        }
+        // What a registry knows by its digest.
+        let digest = place.file_name()?.to_str()?.strip_prefix("sha256:")?;
+        let images = matches!(self.kind, Kind::Manifest | Kind::Blob);
+        (images && digest != self.sha256)
+            .then(|| format!("{} has sha256 {}", self.url, self.sha256))
+    }
+}
+
+/// Returns where the content of an address lies below a loaded folder's names: the address without its scheme, with `%2B` and
+/// the like as the characters that they stand for, as web servers and `file:` addresses have it. `None` where that would be
+/// outside of them, or for what isn't fetched over HTTPS or HTTP.
 #[must_use]
 pub fn place(url: &str) -> Option<PathBuf> {
     let rest = url
         .strip_prefix("https://")
         .or_else(|| url.strip_prefix("http://"))?;
     let (host, path) = rest.split_once('/')?;
-    let mut place = PathBuf::new();
-    for part in [host].into_iter().chain(path.split('/')) {
+    let in_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    if !host.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '[')
+        || !host.bytes().all(in_host)
+    {
+        return None;
+    }
+    let mut place = PathBuf::from(host);
+    for part in path.split('/') {
         let plain = percent_decode_str(part).decode_utf8().ok()?;
-        if plain.is_empty() || plain == "." || plain == ".." || plain.contains(['/', '\\', '\0']) {
+        let never = |character: char| matches!(character, '/' | '\\') || character.is_control();
+        if matches!(&*plain, "" | "." | "..") || plain.len() > 255 || plain.contains(never) {
             return None;
         }
         place.push(&*plain);
     }
-    Some(place)
+    // Longer ones no system opens.
+    (place.as_os_str().len() <= 2048).then_some(place)
 }
 
 #[cfg(test)]
@@ -169,6 +240,13 @@ mod tests {
             "https://a/%2e%2e/b",
             "https://a/b%2Fc",
             "https://a/",
+            "https://.blobs/x",
+            "https://%2eblobs/x",
+            "https:///x",
+            "https://-/x",
+            "https://a b/x",
+            "https://a/\u{1b}[2J",
+            "https://a/x%0ay",
         ] {
             assert_eq!(place(wrong), None, "{wrong}");
         }

@@ -1,19 +1,17 @@
-//! Unpacks a bundle into a folder that `mirrors` can point to: contents by their digest, and under each address a hard link
-//! to one; beside them an OCI image layout of all images. Loading again, or a later bundle, adds what is new. Does not touch the
+//! Unpacks a bundle into a folder whose names `mirrors` can point to; beside them an OCI image layout of all images. Loading
+//! again mends what a load that was cut short, or anything else, left behind; a later bundle adds what is new. Does not touch the
 //! config.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::index::{Index, Kind, place};
+use super::folder::Store;
+use super::index::{Entry, Index, Kind, place};
 use super::{BundleError, layout, local, read};
 use crate::config::{Mirror, MirrorDigests};
+use crate::target::artifact::store::{NAMES, Recorded};
 use crate::target::cluster::chart;
-
-/// Contents by their digest, within the folder.
-const CONTENTS: &str = ".blobs";
 
 /// A loaded bundle.
 #[derive(Debug)]
@@ -24,102 +22,109 @@ pub struct Loaded {
     pub mirrors: Vec<Mirror>,
 }
 
-/// Unpacks the bundle at `path` into `folder`, which must be absolute. Nothing stands under an address before all of the
-/// bundle was found whole.
+/// Unpacks the bundle at `path` into `folder`, which must be absolute. Nothing is written before its index was found sensible,
+/// and nothing stands under an address before all of the bundle was found whole. What is in the folder already is read again:
+/// no file is taken for what its name says.
 ///
 /// # Errors
 /// When it can't be read or written, is damaged, or builds on an earlier one that was not loaded here.
 pub fn load(path: &Path, folder: &Path) -> Result<Loaded, BundleError> {
-    let contents = folder.join(CONTENTS);
-    fs::create_dir_all(&contents).map_err(local(&contents))?;
-    // Contents are put beside their names and get them once their digests were found right.
-    let staging = tempfile::Builder::new()
-        .prefix(".loading-")
-        .tempdir_in(folder)
-        .map_err(local(folder))?;
-    let index = read::read(path, |digest, content| {
-        if contents.join(digest).exists() {
-            return io::copy(content, &mut io::sink()).map(drop);
-        }
-        let mut file = fs::File::create(staging.path().join(digest))?;
-        io::copy(content, &mut file)?;
-        file.sync_all()
-    })?;
-    for digest in index.held() {
-        let staged = staging.path().join(digest);
-        if staged.exists() {
-            fs::rename(&staged, contents.join(digest)).map_err(local(&staged))?;
+    let head = read::head(path)?;
+    let index = &head.index;
+    let mut store = Store::open(folder)?;
+    let by_content = index.by_content();
+    let mut missing = BTreeSet::new();
+    let mut there = BTreeSet::new();
+    for (&digest, &entry) in &by_content {
+        if store.has(entry)? {
+            there.insert(digest);
+        } else if entry.earlier {
+            missing.insert(entry.url.clone());
         }
     }
-    let missing: Vec<String> = index
-        .entries
-        .iter()
-        .filter(|entry| !contents.join(&entry.blake3).exists())
-        .map(|entry| entry.url.clone())
-        .collect();
     if !missing.is_empty() {
         return Err(BundleError::Earlier {
             path: path.display().to_string(),
-            missing,
+            missing: missing.into_iter().collect(),
         });
     }
-    for entry in &index.entries {
-        let content = contents.join(&entry.blake3);
-        let Some(place) = place(&entry.url).map(|place| folder.join(place)) else {
-            continue;
-        };
-        let merged = match entry.kind {
-            Kind::ChartIndex => merged(&content, &place),
-            _ => None,
-        };
-        match merged {
-            Some(text) => replace(&place, text.as_bytes())?,
-            None => link(&content, &place)?,
+    read::contents(path, &head, |entry, content| {
+        if there.contains(entry.blake3.as_str()) {
+            return io::copy(content, &mut io::sink()).map(drop);
         }
+        store.stage(entry, content)
+    })?;
+    for entry in by_content.values() {
+        store.take_in(entry)?;
     }
-    layout::link_all(&index, &contents, folder)?;
-    let mirrors = mirrors(&index, folder);
+    for entry in &index.entries {
+        name(entry, &mut store)?;
+    }
+    layout::link_all(index, &mut store)?;
+    store.keep()?;
+    let mirrors = mirrors(index, folder).map_err(local(folder))?;
+    let index = head.index;
     Ok(Loaded { index, mirrors })
 }
 
-/// Returns the index of a chart repository with the charts that were there before.
-fn merged(content: &Path, place: &Path) -> Option<String> {
-    let there = fs::read_to_string(place).ok()?;
-    chart::merged(&there, &fs::read_to_string(content).ok()?).ok()
+/// Puts the content of an entry under its address, and on record.
+fn name(entry: &Entry, store: &mut Store) -> Result<(), BundleError> {
+    let Some(place) = place(&entry.url) else {
+        return Ok(());
+    };
+    let parts: Vec<_> = place.iter().map(|part| part.to_string_lossy()).collect();
+    let name = parts.join("/");
+    let at = Path::new(NAMES).join(&place);
+    let mut contents = vec![entry.blake3.clone()];
+    let earlier = store.record.names.get(&name);
+    if entry.kind == Kind::ChartIndex
+        && let Some(earlier) = earlier
+    {
+        // The index of a chart repository has the charts that were there before.
+        let earlier = earlier.contents.iter();
+        contents = earlier
+            .filter(|digest| **digest != entry.blake3)
+            .cloned()
+            .chain(contents)
+            .collect();
+    }
+    let (mut sha256, mut size) = (entry.sha256.clone(), entry.size);
+    match merged(&contents, store)? {
+        Some(text) => {
+            use sha2::Digest as _;
+            (sha256, size) = (hex::encode(sha2::Sha256::digest(&text)), text.len() as u64);
+            store.replace(&at, text.as_bytes())?;
+        }
+        None => store.link(&entry.blake3, &at)?,
+    }
+    let recorded = Recorded {
+        sha256,
+        size,
+        contents,
+    };
+    store.record.names.insert(name, recorded);
+    Ok(())
 }
 
-/// Puts a text under an address. What stood there may be a link to a content, which stays as it is.
-pub(super) fn replace(place: &Path, text: &[u8]) -> Result<(), BundleError> {
-    let parent = place.parent().unwrap_or(place);
-    fs::create_dir_all(parent).map_err(local(parent))?;
-    let new = tempfile::Builder::new()
-        .prefix(".new-")
-        .tempdir_in(parent)
-        .map_err(local(parent))?;
-    let new = new.path().join("content");
-    fs::write(&new, text)
-        .and_then(|()| fs::rename(&new, place))
-        .map_err(local(place))
-}
-
-/// Puts a content under an address, in place of what stood there.
-pub(super) fn link(content: &Path, place: &Path) -> Result<(), BundleError> {
-    let parent = place.parent().unwrap_or(place);
-    fs::create_dir_all(parent).map_err(local(parent))?;
-    let new = tempfile::Builder::new()
-        .prefix(".new-")
-        .tempdir_in(parent)
-        .map_err(local(parent))?;
-    let new = new.path().join("content");
-    // A file system without hard links gets a copy.
-    fs::hard_link(content, &new)
-        .or_else(|_| fs::copy(content, &new).map(drop))
-        .and_then(|()| fs::rename(&new, place))
-        .map_err(local(place))
+/// Returns the index of a chart repository with the charts of all these; nothing where there is nothing to put together.
+fn merged(contents: &[String], store: &Store) -> Result<Option<String>, BundleError> {
+    let [first, later @ ..] = contents else {
+        return Ok(None);
+    };
+    if later.is_empty() {
+        return Ok(None);
+    }
+    let mut whole = store.text(first)?;
+    for digest in later {
+        let text = store.text(digest)?;
+        // What leads to a chart in a registry is a manifest: the later one counts.
+        whole = chart::merged(&whole, &text).unwrap_or(text);
+    }
+    Ok(Some(whole))
 }
 
 /// Returns what the config needs to find the folder: one entry for all, before it one for each folder of repackaged files.
-fn mirrors(index: &Index, folder: &Path) -> Vec<Mirror> {
+fn mirrors(index: &Index, folder: &Path) -> io::Result<Vec<Mirror>> {
     let parent = |url: &str| url.rsplit_once('/').map(|(parent, _)| format!("{parent}/"));
     let repackaged: BTreeSet<String> = index
         .entries
@@ -127,7 +132,9 @@ fn mirrors(index: &Index, folder: &Path) -> Vec<Mirror> {
         .filter(|entry| entry.repackaged)
         .filter_map(|entry| parent(&entry.url))
         .collect();
-    let root = format!("file://{}/", folder.display());
+    let root = reqwest::Url::from_directory_path(folder.join(NAMES))
+        .map_err(|()| io::Error::other("is no absolute path"))?
+        .to_string();
     // What is written in an address stays as it is: `file:` addresses are read as those of the web are.
     let there = |prefix: &str| {
         let rest = prefix.split_once("://").map_or(prefix, |(_, rest)| rest);
@@ -152,11 +159,12 @@ fn mirrors(index: &Index, folder: &Path) -> Vec<Mirror> {
         url: root.clone(),
         digests: MirrorDigests::Pinned,
     }));
-    mirrors
+    Ok(mirrors)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::path::PathBuf;
 
     use super::*;
@@ -276,7 +284,7 @@ mod tests {
             &folder,
         )
         .unwrap();
-        let layout = folder.join(".oci");
+        let layout = folder.join("oci");
         let index: serde_json::Value =
             serde_json::from_str(&fs::read_to_string(layout.join("index.json")).unwrap()).unwrap();
         let names: Vec<&str> = index["manifests"]
@@ -296,7 +304,8 @@ mod tests {
             names,
             ["reg.example/a:1", "reg.example/b:1", "reg.example/c:1"]
         );
-        let manifest = fs::read_to_string(folder.join("reg.example/v2/a/manifests/1")).unwrap();
+        let manifest =
+            fs::read_to_string(folder.join("mirror/reg.example/v2/a/manifests/1")).unwrap();
         assert!(manifest.contains("schemaVersion"));
     }
 
@@ -311,13 +320,6 @@ mod tests {
             error.contains("reg.example/v2/a/manifests/1 lacks") && error.contains(&gone.sha256),
             "{error}"
         );
-        // A blob under another's digest.
-        let mut wrong = image("a", "layer");
-        let blob = wrong.parts.pop().unwrap();
-        wrong.parts.push(text(&blob.url, Kind::Blob, "another"));
-        let path = rig.whole("two.tar", wrong, &BTreeMap::new());
-        let error = verify(&path).unwrap_err().to_string();
-        assert!(error.contains(&blob.url), "{error}");
     }
 
     #[test]
@@ -339,14 +341,17 @@ mod tests {
             &BTreeMap::new(),
         );
         load(&later, &folder).unwrap();
-        let told = fs::read_to_string(folder.join("charts.example/index.yaml")).unwrap();
+        let told = fs::read_to_string(folder.join("mirror/charts.example/index.yaml")).unwrap();
         for chart in ["a:", "b:", "c:"] {
             assert!(told.contains(&format!("\n  {chart}")), "{told}");
         }
         // The contents themselves stay what they are.
         load(&path, &folder).unwrap();
-        for content in fs::read_dir(folder.join(".blobs")).unwrap() {
+        for content in fs::read_dir(folder.join("contents")).unwrap() {
             let content = content.unwrap();
+            if content.file_name() == ".lock" {
+                continue;
+            }
             let found = blake3::hash(&fs::read(content.path()).unwrap()).to_hex();
             assert_eq!(found.as_str(), content.file_name());
         }
@@ -370,11 +375,12 @@ mod tests {
         let folder = rig.at("mirror");
         for _ in 0..2 {
             let loaded = load(&path, &folder).unwrap();
-            let read = |at: &str| fs::read_to_string(folder.join(at)).unwrap();
+            let read = |at: &str| fs::read_to_string(folder.join("mirror").join(at)).unwrap();
             assert_eq!(read("up.example/v1+k3s1/tool.tar.gz"), "the tool");
             assert!(read("up.example/v1+k3s1/sums.txt").ends_with("  tool.tar.gz\n"));
             assert_eq!(read("other.example/chart.tgz"), "a chart");
-            let root = folder.display();
+            let root = folder.join("mirror");
+            let root = root.display();
             let told: Vec<(String, String)> = loaded
                 .mirrors
                 .into_iter()
@@ -418,7 +424,7 @@ mod tests {
         assert!(error.contains(TOOL), "{error}");
         load(&first, &rig.at("mirror")).unwrap();
         load(&second, &rig.at("mirror")).unwrap();
-        assert!(rig.at("mirror/up.example/new").exists());
+        assert!(rig.at("mirror/mirror/up.example/new").exists());
     }
 
     #[test]
@@ -437,7 +443,7 @@ mod tests {
         fs::write(&path, &bytes).unwrap();
         let error = load(&path, &rig.at("mirror")).unwrap_err().to_string();
         assert!(error.contains(TOOL) && error.contains("blake3"), "{error}");
-        assert!(!rig.at("mirror/up.example").exists());
+        assert!(!rig.at("mirror/mirror/up.example").exists());
 
         for cut in [at + 4, at.next_multiple_of(512) - 512 - 100, 700, 10, 0] {
             fs::write(&path, &whole[..cut]).unwrap();

@@ -4,7 +4,10 @@
 //!
 //! The file is a tar archive: `index.json` first, then `blobs/<BLAKE3 in hex>`, each once, sorted.
 
+#[cfg(test)]
+mod attacks;
 mod create;
+mod folder;
 mod gather;
 mod index;
 mod layout;

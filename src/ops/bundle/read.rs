@@ -1,20 +1,21 @@
-//! Reads a bundle front to back, each content checked against both its digests as it goes by. Keeps nothing of it.
+//! Reads a bundle front to back, each content checked against both its digests as it goes by, each image for being whole. Keeps
+//! nothing of it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use sha2::Digest as _;
 
-use super::index::{Entry, Index, Kind};
+use super::index::{Entry, Index, Kind, LONGEST_TEXT};
 use super::{BLOBS, BundleError, INDEX, layout, local};
 
-/// Largest index that is read, in bytes.
-const INDEX_LIMIT: u64 = 64 << 20;
+/// Largest index that is read, in bytes: some ten times what the largest stacks need.
+const INDEX_LIMIT: u64 = 32 << 20;
 
-/// Longest manifest of an image that is looked into, in bytes.
-const LONGEST: u64 = 4 << 20;
+/// How many faults are told.
+const FAULTS: usize = 100;
 
 /// A bundle found whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,38 +40,14 @@ pub struct Known {
 /// # Errors
 /// When it can't be read, or is not what its index says: every fault is named.
 pub fn verify(path: &Path) -> Result<Verified, BundleError> {
+    let head = head(path)?;
     let mut bytes = 0;
-    let mut manifests = BTreeMap::new();
-    let kinds = entries(path)?;
-    let index = read(path, |digest, content| {
-        let mut text = Vec::new();
-        if kinds.get(digest) == Some(&Kind::Manifest) {
-            bytes += content.take(LONGEST).read_to_end(&mut text)? as u64;
-            manifests.insert(digest.to_owned(), text);
-        }
-        bytes += std::io::copy(content, &mut std::io::sink())?;
+    contents(path, &head, |_, content| {
+        bytes += io::copy(content, &mut io::sink())?;
         Ok(())
     })?;
-    let faults = layout::faults(&index, &manifests);
-    if !faults.is_empty() {
-        return Err(BundleError::Damaged {
-            path: path.display().to_string(),
-            faults,
-        });
-    }
+    let index = head.index;
     Ok(Verified { index, bytes })
-}
-
-fn entries(path: &Path) -> Result<BTreeMap<String, Kind>, BundleError> {
-    let entries = first(path)?.entries.into_iter();
-    Ok(entries.map(|entry| (entry.blake3, entry.kind)).collect())
-}
-
-/// Reads the index alone.
-fn first(path: &Path) -> Result<Index, BundleError> {
-    let mut archive = tar::Archive::new(BufReader::new(File::open(path).map_err(local(path))?));
-    let mut members = archive.entries().map_err(local(path))?;
-    index(path, members.next())
 }
 
 /// Returns all contents that a bundle or those before it hold, by their SHA-256.
@@ -78,7 +55,7 @@ fn first(path: &Path) -> Result<Index, BundleError> {
 /// # Errors
 /// When its index can't be read.
 pub fn earlier(path: &Path) -> Result<BTreeMap<String, Known>, BundleError> {
-    let entries = first(path)?.entries.into_iter();
+    let entries = head(path)?.index.entries.into_iter();
     Ok(entries
         .map(|entry| {
             let Entry { blake3, size, .. } = entry;
@@ -87,18 +64,58 @@ pub fn earlier(path: &Path) -> Result<BTreeMap<String, Known>, BundleError> {
         .collect())
 }
 
-/// Reads a bundle and hands each content to `take`, which must read it to its end; returns the index. What was taken counts
-/// only if this ends well.
-pub(super) fn read(
+/// The beginning of a bundle, which says what the rest must be.
+#[derive(Debug)]
+pub(super) struct Head {
+    /// The index, found sensible.
+    pub index: Index,
+    /// BLAKE3 of its very bytes.
+    digest: blake3::Hash,
+}
+
+/// Reads the index alone.
+///
+/// # Errors
+/// When it can't be read, or makes no sense.
+pub(super) fn head(path: &Path) -> Result<Head, BundleError> {
+    let mut archive = archive(path)?;
+    let text = index_text(path, &mut members(path, &mut archive)?)?;
+    let index: Index =
+        serde_json::from_slice(&text).map_err(|error| format(path, error.to_string()))?;
+    if let Some(why) = index.fault() {
+        return Err(format(path, why));
+    }
+    let digest = blake3::hash(&text);
+    Ok(Head { index, digest })
+}
+
+/// Reads a bundle after its head was read, and hands each content to `take`, which must read it to its end. What was taken
+/// counts only if this ends well.
+///
+/// # Errors
+/// When it can't be read, or is not what its index says.
+pub(super) fn contents(
     path: &Path,
-    mut take: impl FnMut(&str, &mut dyn Read) -> std::io::Result<()>,
-) -> Result<Index, BundleError> {
-    let mut archive = tar::Archive::new(BufReader::new(File::open(path).map_err(local(path))?));
-    let mut members = archive.entries().map_err(local(path))?;
-    let index = index(path, members.next())?;
+    head: &Head,
+    mut take: impl FnMut(&Entry, &mut dyn Read) -> io::Result<()>,
+) -> Result<(), BundleError> {
+    let index = &head.index;
+    let mut archive = archive(path)?;
+    let mut members = members(path, &mut archive)?;
+    if blake3::hash(&index_text(path, &mut members)?) != head.digest {
+        let why = "it was changed while it was read".to_owned();
+        return Err(format(path, why));
+    }
+    let by_content = index.by_content();
+    let images = layout::Parts::of(index);
     let mut missing = index.held();
-    let mut faults = Vec::new();
+    let mut faults = images.faults(index);
     for member in members {
+        if faults.len() >= FAULTS {
+            faults.push("what comes after that was not read".to_owned());
+            missing.clear();
+            break;
+        }
         let mut member = match member {
             Ok(member) => member,
             Err(error) => {
@@ -107,88 +124,129 @@ pub(super) fn read(
             }
         };
         let name = String::from_utf8_lossy(&member.path_bytes()).into_owned();
-        let Some(digest) = name
+        // Links, and headers that stand for longer names or larger files, are none of ours.
+        let entry = name
             .strip_prefix(BLOBS)
+            .filter(|_| member.header().entry_type().is_file())
             .and_then(|digest| missing.take(digest))
-        else {
+            .and_then(|digest| by_content.get(digest));
+        let Some(&entry) = entry else {
             faults.push(format!("`{name}` has no place in it"));
             continue;
         };
-        let mut hashing = Hashing {
-            inner: &mut member,
-            blake3: blake3::Hasher::new(),
-            sha256: sha2::Sha256::new(),
-            read: 0,
+        if member.size() != entry.size {
+            faults.push(format!(
+                "{} has {} bytes, the index says {}",
+                entry.url,
+                member.size(),
+                entry.size
+            ));
+            continue;
+        }
+        let mut hashing = Hashing::new(&mut member);
+        let taken = if entry.kind == Kind::Manifest {
+            let mut text = Vec::new();
+            let read = (&mut hashing).take(LONGEST_TEXT).read_to_end(&mut text);
+            let taken = read.and_then(|_| take(entry, &mut &*text));
+            faults.extend(images.lacking(entry, text));
+            taken
+        } else {
+            take(entry, &mut hashing)
         };
-        if let Err(error) = take(digest, &mut hashing) {
-            if error.kind() == std::io::ErrorKind::UnexpectedEof {
-                faults.push(format!(
-                    "it ends too early, within {}",
-                    known(&index, digest)
-                ));
+        if let Err(error) = taken {
+            if error.kind() == io::ErrorKind::UnexpectedEof {
+                faults.push(format!("it ends too early, within {}", entry.url));
                 break;
             }
             return Err(local(path)(error));
         }
-        faults.extend(hashing.fault(&index, digest));
+        faults.extend(hashing.found().fault(entry));
     }
-    faults.extend(
-        missing
-            .iter()
-            .map(|digest| format!("{} is missing", known(&index, digest))),
-    );
+    let gone = missing.len();
+    for digest in missing.into_iter().take(FAULTS) {
+        let url = by_content.get(digest).map_or(digest, |entry| &entry.url);
+        faults.push(format!("{url} is missing"));
+    }
+    if gone > FAULTS {
+        faults.push(format!("and {} more are missing", gone - FAULTS));
+    }
     if faults.is_empty() {
-        return Ok(index);
+        return Ok(());
     }
+    faults.sort();
+    faults.dedup();
     Err(BundleError::Damaged {
         path: path.display().to_string(),
         faults,
     })
 }
 
-type Member<'a> = std::io::Result<tar::Entry<'a, BufReader<File>>>;
-
-fn index(path: &Path, first: Option<Member<'_>>) -> Result<Index, BundleError> {
-    let format = |why: String| BundleError::Format {
+fn format(path: &Path, why: String) -> BundleError {
+    BundleError::Format {
         path: path.display().to_string(),
         why,
-    };
-    let member = match first {
+    }
+}
+
+type Archive = tar::Archive<BufReader<File>>;
+
+fn archive(path: &Path) -> Result<Archive, BundleError> {
+    let file = File::open(path).map_err(local(path))?;
+    Ok(tar::Archive::new(BufReader::new(file)))
+}
+
+/// Returns the members as they stand: what a member's header announces of the next one (long names, sparse files) would be
+/// believed without bounds.
+fn members<'a>(
+    path: &Path,
+    archive: &'a mut Archive,
+) -> Result<tar::Entries<'a, BufReader<File>>, BundleError> {
+    Ok(archive.entries().map_err(local(path))?.raw(true))
+}
+
+fn index_text(
+    path: &Path,
+    members: &mut tar::Entries<'_, BufReader<File>>,
+) -> Result<Vec<u8>, BundleError> {
+    let member = match members.next() {
         Some(Ok(member)) if &*member.path_bytes() == INDEX.as_bytes() => member,
-        Some(Err(error)) => return Err(format(error.to_string())),
-        _ => return Err(format(format!("it does not begin with {INDEX}"))),
+        Some(Err(error)) => return Err(format(path, error.to_string())),
+        _ => return Err(format(path, format!("it does not begin with {INDEX}"))),
     };
+    if member.size() > INDEX_LIMIT {
+        let (size, limit) = (member.size(), INDEX_LIMIT >> 20);
+        let why = format!("its index has {size} bytes, {limit} MiB is the most");
+        return Err(format(path, why));
+    }
     let mut text = Vec::new();
     member
         .take(INDEX_LIMIT)
         .read_to_end(&mut text)
-        .map_err(|error| format(error.to_string()))?;
-    let index: Index = serde_json::from_slice(&text).map_err(|error| format(error.to_string()))?;
-    match index.fault() {
-        Some(why) => Err(format(why)),
-        None => Ok(index),
-    }
-}
-
-/// Names a content for people: the first address that has it.
-fn known(index: &Index, digest: &str) -> String {
-    entry(index, digest).map_or_else(|| digest.to_owned(), |entry| entry.url.clone())
-}
-
-fn entry<'a>(index: &'a Index, digest: &str) -> Option<&'a Entry> {
-    index.entries.iter().find(|entry| entry.blake3 == digest)
+        .map_err(|error| format(path, error.to_string()))?;
+    Ok(text)
 }
 
 /// Hashes what is read through it.
-struct Hashing<R> {
+pub(super) struct Hashing<R> {
     inner: R,
     blake3: blake3::Hasher,
     sha256: sha2::Sha256,
     read: u64,
 }
 
+impl<R: Read> Hashing<R> {
+    pub(super) fn new(inner: R) -> Self {
+        Self {
+            inner,
+            blake3: blake3::Hasher::new(),
+            sha256: sha2::Sha256::new(),
+            read: 0,
+        }
+    }
+}
+
 impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
         self.blake3.update(&buffer[..read]);
         self.sha256.update(&buffer[..read]);
@@ -198,26 +256,42 @@ impl<R: Read> Read for Hashing<R> {
 }
 
 impl<R> Hashing<R> {
-    /// Says how what was read differs from what the index says of it.
-    fn fault(self, index: &Index, digest: &str) -> Option<String> {
-        let url = known(index, digest);
-        let found = self.blake3.finalize().to_hex();
-        if found.as_str() != digest {
-            return Some(format!("{url} has blake3 {found}, the index says {digest}"));
+    /// Returns what was read.
+    pub(super) fn found(self) -> Measured {
+        Measured {
+            blake3: self.blake3.finalize().to_hex().to_string(),
+            sha256: hex::encode(self.sha256.finalize()),
+            size: self.read,
         }
-        let sha256 = hex::encode(self.sha256.finalize());
-        let entry = entry(index, digest)?;
-        if sha256 != entry.sha256 {
-            return Some(format!(
-                "{url} has sha256 {sha256}, the index says {}",
-                entry.sha256
-            ));
+    }
+}
+
+/// A content as it was found.
+pub(super) struct Measured {
+    /// BLAKE3 in hex.
+    pub blake3: String,
+    /// SHA-256 in hex.
+    pub sha256: String,
+    /// In bytes.
+    pub size: u64,
+}
+
+impl Measured {
+    /// Says how it differs from what the index says of it.
+    pub(super) fn fault(&self, entry: &Entry) -> Option<String> {
+        let url = &entry.url;
+        let differs = |what: &str, found: &str, told: &str| {
+            Some(format!("{url} has {what} {found}, the index says {told}"))
+        };
+        if self.blake3 != entry.blake3 {
+            differs("blake3", &self.blake3, &entry.blake3)
+        } else if self.sha256 != entry.sha256 {
+            differs("sha256", &self.sha256, &entry.sha256)
+        } else if self.size != entry.size {
+            let (found, told) = (self.size, entry.size);
+            Some(format!("{url} has {found} bytes, the index says {told}"))
+        } else {
+            None
         }
-        (self.read != entry.size).then(|| {
-            format!(
-                "{url} has {} bytes, the index says {}",
-                self.read, entry.size
-            )
-        })
     }
 }

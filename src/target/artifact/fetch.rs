@@ -10,7 +10,11 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Mutex;
 
-use crate::secret::Secret;
+use super::store;
+use crate::secret::{Secret, private};
+
+/// Longest text of a loaded bundle or another folder here, in bytes.
+const LONGEST_TEXT: u64 = 64 << 20;
 
 /// One lock a digest, so that many hosts that wait for the same file make one download.
 static UNDER_WAY: LazyLock<Mutex<HashMap<String, Arc<Mutex<()>>>>> = LazyLock::new(Mutex::default);
@@ -52,9 +56,9 @@ pub enum FetchError {
 /// When it can't be had.
 pub async fn text(url: &str) -> Result<String, FetchError> {
     if let Some(path) = local_path(url) {
-        return tokio::fs::read_to_string(&path)
-            .await
-            .map_err(|error| local(&path, error));
+        let bytes = here(&path, LONGEST_TEXT).await?;
+        let wrong = |error| local(&path, std::io::Error::other(error));
+        return String::from_utf8(bytes).map_err(wrong);
     }
     let response = get(url, 0, Ask::default()).await?;
     response
@@ -84,14 +88,7 @@ pub async fn bytes(url: &str, ask: Ask<'_>, limit: usize) -> Result<Vec<u8>, Fet
         message: format!("is longer than {limit} bytes"),
     };
     if let Some(path) = local_path(url) {
-        let bytes = tokio::fs::read(&path)
-            .await
-            .map_err(|error| local(&path, error))?;
-        return if bytes.len() > limit {
-            Err(too_long())
-        } else {
-            Ok(bytes)
-        };
+        return here(&path, limit as u64).await;
     }
     let mut body = get(url, 0, ask).await?.bytes_stream();
     let mut bytes = Vec::new();
@@ -102,6 +99,18 @@ pub async fn bytes(url: &str, ask: Ask<'_>, limit: usize) -> Result<Vec<u8>, Fet
         }
     }
     Ok(bytes)
+}
+
+/// Reads a file of this machine. One of a loaded bundle is held to what the bundle's index says of it.
+async fn here(path: &Path, limit: u64) -> Result<Vec<u8>, FetchError> {
+    let at = path.to_owned();
+    tokio::task::spawn_blocking(move || {
+        let wanted = store::expected(&at)?;
+        store::read(&at, wanted.as_deref(), limit)
+    })
+    .await
+    .unwrap_or_else(|error| Err(std::io::Error::other(error)))
+    .map_err(|error| local(path, error))
 }
 
 /// Returns the path that a `file:` address means; what is written `%2B` in it is a `+` on the disk.
@@ -153,10 +162,7 @@ pub async fn file(
     if let Some(path) = local_path(url) {
         return verify(url, &path, sha256).await.map(|()| path);
     }
-    let folder = cache();
-    tokio::fs::create_dir_all(&folder)
-        .await
-        .map_err(|error| local(&folder, error))?;
+    let folder = cache_ready()?;
     let done = folder.join(sha256);
     if tokio::fs::try_exists(&done).await.unwrap_or(false)
         && verify(url, &done, sha256).await.is_ok()
@@ -182,13 +188,18 @@ pub async fn file(
 /// When it can't be had.
 pub async fn unpinned(url: &str) -> Result<(PathBuf, String), FetchError> {
     if let Some(path) = local_path(url) {
+        let wanted = store::expected(&path).map_err(|error| local(&path, error))?;
         let found = digest(&path).await?;
-        return Ok((path, found));
+        return match wanted {
+            Some(wanted) if wanted != found => Err(FetchError::Digest {
+                url: url.to_owned(),
+                found,
+                wanted,
+            }),
+            _ => Ok((path, found)),
+        };
     }
-    let folder = cache();
-    tokio::fs::create_dir_all(&folder)
-        .await
-        .map_err(|error| local(&folder, error))?;
+    let folder = cache_ready()?;
     // Under its address until it is whole, and never gone on with: it may be another one by then.
     let name = blake3::hash(url.as_bytes()).to_hex();
     let part = folder.join(format!("{name}.unpinned"));
@@ -341,6 +352,37 @@ pub fn cache() -> PathBuf {
     base.join("foundry/artifacts")
 }
 
+/// Returns the folder of downloads, there and the user's alone: what lies in it may come from private registries, and is read
+/// again by its name after it was verified.
+///
+/// # Errors
+/// When it can't be made, or is somebody else's.
+pub fn cache_ready() -> Result<PathBuf, FetchError> {
+    let folder = cache();
+    secured(&folder).map_err(|error| local(&folder, error))?;
+    Ok(folder)
+}
+
+/// Sees that a folder is there and open to its owner alone, and that nobody else can write to the one that it is in.
+fn secured(folder: &Path) -> std::io::Result<()> {
+    private::create_dir(folder)?;
+    for place in [Some(folder), folder.parent()].into_iter().flatten() {
+        if let Some(why) = private::writable_by_others(place)? {
+            return Err(std::io::Error::other(format!(
+                "{}: {why}; remove it, or set XDG_CACHE_HOME",
+                place.display()
+            )));
+        }
+    }
+    // Earlier versions made it for everybody to read.
+    #[cfg(unix)]
+    if private::exposed(folder).is_some() {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
 fn local(path: &Path, error: std::io::Error) -> FetchError {
     FetchError::Local {
         path: path.display().to_string(),
@@ -474,6 +516,26 @@ mod tests {
             error.contains(&digest()) && error.contains(&wanted),
             "{error}"
         );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_cache_is_the_user_s_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let rig = tempfile::tempdir().unwrap();
+        let folder = rig.path().join("foundry/artifacts");
+        let mode = |mode| std::fs::Permissions::from_mode(mode);
+        secured(&folder).unwrap();
+        std::fs::set_permissions(&folder, mode(0o755)).unwrap();
+        secured(&folder).unwrap();
+        let found = std::fs::metadata(&folder).unwrap().permissions().mode();
+        assert_eq!(found & 0o777, 0o700);
+        for open in [folder.clone(), rig.path().join("foundry")] {
+            std::fs::set_permissions(&open, mode(0o777)).unwrap();
+            let error = secured(&folder).unwrap_err().to_string();
+            assert!(error.contains("every user of this machine"), "{error}");
+            std::fs::set_permissions(&open, mode(0o700)).unwrap();
+        }
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::registry::{Descriptor, Manifest};
+use super::store::Checked;
 
 /// Marks a folder or archive as a layout.
 pub const MARK: (&str, &str) = ("oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}");
@@ -59,7 +60,11 @@ pub fn archive(
             .ok_or_else(|| io::Error::other(format!("{} was never fetched", blob.digest)))?;
         let file = std::fs::File::open(path)?;
         let size = file.metadata()?.len();
-        append(&mut tar, &place(blob.hex()), size, file)?;
+        // Verified when it was fetched, by its name since.
+        let file = Checked::new(file, blob.hex());
+        append(&mut tar, &place(blob.hex()), size, file).map_err(|error| {
+            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+        })?;
     }
     tar.into_inner()?.flush()
 }
@@ -128,6 +133,11 @@ mod tests {
             entry["annotations"]["io.containerd.image.name"],
             "docker.io/library/a:1"
         );
+        let (digest, path) = blobs.first_key_value().unwrap();
+        std::fs::write(path, "B").unwrap();
+        let changed = archive(Vec::new(), &manifest, &blobs, io::sink());
+        let changed = changed.unwrap_err().to_string();
+        assert!(changed.contains(&digest[7..]), "{changed}");
         blobs.clear();
         let missing = archive(Vec::new(), &manifest, &blobs, io::sink());
         assert!(missing.unwrap_err().to_string().contains("never fetched"));

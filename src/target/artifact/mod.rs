@@ -11,8 +11,9 @@ mod record;
 mod registry;
 mod source;
 mod stage;
+pub mod store;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::Mirror;
 
@@ -61,6 +62,18 @@ pub async fn unpinned(url: &str, mirrors: &[Mirror]) -> Result<(PathBuf, String)
 /// When it can't be had.
 pub async fn text(url: &str) -> Result<String, String> {
     fetch::text(url).await.map_err(|error| error.to_string())
+}
+
+/// Reads a file that was fetched and verified before: once more held to its digest, as it may have changed since.
+///
+/// # Errors
+/// When it can't be read, has more than `limit` bytes, or is another.
+pub async fn read_again(path: &Path, sha256: &str, limit: u64) -> Result<Vec<u8>, String> {
+    let (at, wanted) = (path.to_owned(), sha256.to_ascii_lowercase());
+    tokio::task::spawn_blocking(move || store::read(&at, Some(&wanted), limit))
+        .await
+        .unwrap_or_else(|error| Err(std::io::Error::other(error)))
+        .map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// Returns the file of that digest if it was fetched before.

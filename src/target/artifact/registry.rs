@@ -31,7 +31,7 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const LONGEST: usize = 4 << 20;
 
 /// Longest config of an image that is read for its platform, in bytes.
-const LONGEST_CONFIG: usize = 8 << 20;
+const LONGEST_CONFIG: u64 = 8 << 20;
 
 /// Conversations with registries: logins are remembered while it lives.
 #[derive(Debug)]
@@ -307,10 +307,7 @@ impl Registry {
     async fn platform_of(&self, image: &ImageRef, manifest: &Manifest) -> Result<Platform, String> {
         let config = manifest.config.as_ref().ok_or("it has no config")?;
         let path = self.blob(image, config).await?;
-        let url = format!("file://{}", path.display());
-        let text = fetch::bytes(&url, Ask::default(), LONGEST_CONFIG)
-            .await
-            .map_err(|error| error.to_string())?;
+        let text = super::read_again(&path, config.hex(), LONGEST_CONFIG).await?;
         serde_json::from_slice(&text)
             .map_err(|error| format!("the config of {image} says no platform: {error}"))
     }

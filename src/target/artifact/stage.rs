@@ -163,8 +163,7 @@ fn write(
     manifest: &Manifest,
     blobs: &BTreeMap<String, PathBuf>,
 ) -> io::Result<(PathBuf, String)> {
-    let folder = fetch::cache();
-    std::fs::create_dir_all(&folder)?;
+    let folder = fetch::cache_ready().map_err(io::Error::other)?;
     let mut part = tempfile::Builder::new()
         .prefix(".image-")
         .tempfile_in(&folder)?;

@@ -13,8 +13,12 @@ use super::super::object::{Object, Ref};
 use super::order::{ChartOrder, SETTLED, STATIC, Source, Supported};
 use super::{archive, follow, repair};
 use crate::run::{ActionContext, StepError, Upload};
+use crate::target::artifact;
 use crate::target::inputs::wrong;
 use crate::target::script::Script;
+
+/// Largest archive of a chart that is handed over at all, in bytes.
+const LONGEST_ARCHIVE: u64 = 256 << 20;
 
 /// Longest archive, in base64, that is put into an object: etcd takes 1.5 MiB, and the controller copies it to a ConfigMap,
 /// which may hold 1 MiB.
@@ -117,9 +121,9 @@ impl ChartOrder {
         }
         let (path, sha256) = archive::fetch(wanted, mirrors).await.map_err(wrong)?;
         let file = self.file_name(&sha256);
-        let archive = tokio::fs::read(&path)
+        let archive = artifact::read_again(&path, &sha256, LONGEST_ARCHIVE)
             .await
-            .map_err(|error| wrong(format!("{}: {error}", path.display())))?;
+            .map_err(wrong)?;
         let content = STANDARD.encode(archive);
         if content.len() <= LONGEST_CONTENT {
             return Ok(Source::Content(content));

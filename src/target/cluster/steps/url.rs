@@ -8,6 +8,9 @@ use crate::catalog::Values;
 use crate::config::Stack;
 use crate::target::{artifact, inputs};
 
+/// Longest file of objects, in bytes.
+const LONGEST: u64 = 16 << 20;
+
 /// Reads the step's inputs and the file.
 ///
 /// # Errors
@@ -16,9 +19,8 @@ pub async fn read(given: &Values, stack: &Stack) -> Result<Bundle, String> {
     let url = inputs::text(given, "url")?;
     let sha256 = inputs::text(given, "sha256")?;
     let path = artifact::fetched(url, sha256, &stack.mirrors).await?;
-    let text = tokio::fs::read_to_string(&path)
-        .await
-        .map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = artifact::read_again(&path, sha256, LONGEST).await?;
+    let text = String::from_utf8(text).map_err(|error| format!("{url}: {error}"))?;
     let objects = parse(&text, "").map_err(|why| format!("{url}: {why}"))?;
     if objects.is_empty() {
         return Err(format!("{url} holds no objects"));
