@@ -203,8 +203,18 @@ impl Resolver<'_> {
                 _ => text,
             })
         {
-            let message = format!("`{name}` can't be `{text}`: {reason}");
-            return Err(Problem::at(node.span, message).into());
+            let message = if spec.secret {
+                format!("`{name}` can't be what it is: {reason}")
+            } else {
+                format!("`{name}` can't be `{text}`: {reason}")
+            };
+            let problem = Problem::at(node.span, message);
+            return Err(if spec.secret {
+                problem.secret()
+            } else {
+                problem
+            }
+            .into());
         }
         if let (Setting::Float(_), ValueType::Version | ValueType::String | ValueType::Text) =
             (&node.value, &spec.kind)
@@ -218,6 +228,7 @@ impl Resolver<'_> {
         if spec.secret && !holes {
             let message = format!("`{name}` is secret: it can't stand here as it is");
             return Err(Problem::at(node.span, message)
+                .secret()
                 .help(
                     "write a reference, `${secret:path:key}`, and store it by `foundry secret set`",
                 )

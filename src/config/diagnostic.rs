@@ -8,8 +8,8 @@ use miette::{
     SourceCode,
 };
 
-use super::cover::cover_secrets;
-use super::problem::{Problem, Problems};
+use super::cover::{cover_places, cover_secrets, cover_values};
+use super::problem::{Cover, Problem, Problems};
 use super::setting::Span;
 
 /// The most problems drawn at once; nobody reads more.
@@ -52,7 +52,19 @@ fn draw(problems: &Problems, style: Style, severity: Severity) -> String {
         // A terminal breaks long lines itself, and a paste stays whole.
         .with_wrap_lines(false)
         .with_links(false);
-    let source = NamedSource::new(&problems.source.name, cover_secrets(&problems.source.text));
+    let secret = problems.list.iter();
+    let places = secret
+        .filter(|problem| problem.cover == Cover::Place)
+        .filter_map(|problem| problem.span);
+    let mut covered = cover_places(cover_secrets(&problems.source.text), places);
+    if problems
+        .list
+        .iter()
+        .any(|problem| problem.cover == Cover::Values)
+    {
+        covered = cover_values(&covered);
+    }
+    let source = NamedSource::new(&problems.source.name, covered);
     let mut text = String::new();
     for problem in problems.list.iter().take(MOST) {
         let drawn = Drawn {
@@ -194,6 +206,37 @@ mod tests {
 
          error: is empty
         ");
+    }
+
+    #[test]
+    fn what_a_problem_says_is_secret_is_never_shown() {
+        let text = "components:\n  openbao:\n    url: postgres:hunter2\n    block: |\n      hunter3\n      hunter4\n    next: shown\n";
+        let mut problems = Problems::new(Arc::new(Source {
+            name: "stack.yaml".to_owned(),
+            text: text.to_owned(),
+        }));
+        for (value, line) in [("postgres:hunter2", 3), ("hunter3\n      hunter4\n", 5)] {
+            let start = text.find(value).unwrap();
+            let span = Span {
+                start,
+                end: start + value.len(),
+                line,
+                column: 10,
+            };
+            problems.push(Problem::at(span, "`url` is secret").secret());
+        }
+        problems.push(Problem::at(
+            Span {
+                start: text.find("next").unwrap(),
+                end: text.find("next").unwrap() + 4,
+                line: 7,
+                column: 5,
+            },
+            "unknown key `next`",
+        ));
+        let drawn = render(&problems, PLAIN);
+        assert!(!drawn.contains("hunter"), "{drawn}");
+        assert!(drawn.contains("next: shown"), "{drawn}");
     }
 
     #[test]

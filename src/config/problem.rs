@@ -22,6 +22,20 @@ pub struct Problem {
     pub help: Option<String>,
     /// Other places that have to do with it, with their words (`first here`).
     pub also: Vec<(Span, String)>,
+    /// What of the file may not be shown with it.
+    pub cover: Cover,
+}
+
+/// What of a file may not be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cover {
+    /// What looks secret by its name.
+    #[default]
+    Names,
+    /// That, and what stands at the problem's place.
+    Place,
+    /// All values: nobody can tell what they are.
+    Values,
 }
 
 impl Problem {
@@ -33,6 +47,7 @@ impl Problem {
             label: Box::default(),
             help: None,
             also: Vec::new(),
+            cover: Cover::Names,
         }
     }
 
@@ -48,6 +63,20 @@ impl Problem {
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into().into_boxed_str();
+        self
+    }
+
+    /// Has what stands at its place covered wherever the file is shown.
+    #[must_use]
+    pub fn secret(mut self) -> Self {
+        self.cover = Cover::Place;
+        self
+    }
+
+    /// Has every value covered wherever the file is shown: it could not be read, so that nobody knows which are secret.
+    #[must_use]
+    pub fn unread(mut self) -> Self {
+        self.cover = Cover::Values;
         self
     }
 

@@ -117,6 +117,7 @@ fn find_literals(node: &Node, found: &mut Vec<Problem>) {
                 {
                     found.push(
                         Problem::at(value.span, format!("`{key}` looks like a secret written out"))
+                            .secret()
                             .label("anyone who reads the file knows it")
                             .help(format!(
                                 "store it with `foundry secret set`, and write ${{secret:foundry/…:{key}}}"

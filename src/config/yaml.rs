@@ -67,7 +67,7 @@ pub fn parse_yaml(source: &Arc<Source>) -> Result<Node, Problems> {
             problems.into_result(node)
         }
         Err(error) => {
-            problems.push(explain(&error, &source.text));
+            problems.push(explain(&error, &source.text).unread());
             Err(problems)
         }
     }
