@@ -252,3 +252,49 @@ fn recipes_that_others_could_have_written_are_refused_and_such_a_config_is_warne
         "{said}"
     );
 }
+
+#[test]
+fn no_error_shows_a_secret_that_is_written_out() {
+    let home = tempfile::tempdir().unwrap();
+    let config = |components: &str| {
+        let text = format!(
+            "cluster: {{ name: prod }}\nhosts: [{{ hostname: a }}]\ncomponents:\n  openbao:\n    hosts: [a]\n{components}"
+        );
+        std::fs::write(home.path().join("prod.yaml"), text).unwrap();
+    };
+    for components in [
+        "    connection_url: postgres//hunter2\n",
+        "    connection_url: \"postgres://bao:hunter2@db/x\"\n",
+        "    connection_url: |\n      hunter2\n      hunter2\n",
+        "    connection_url: >-\n      hunter2\n      hunter2\n    log_level: hunter\n",
+        "    { connection_url: hunter2 }\n",
+        // Mistakes beside it, of kinds that are found before anybody knows what is secret.
+        "    connection_url: postgres://bao:hunter2@db/x\n    log_levle: debug\n",
+        "  s3: { access_key: hunter2, hosts: 7 }\n",
+        "  s3: { access_key: hunter2, secret_key: hunter2 }\n",
+    ] {
+        config(components);
+        let told = refused(&home, &["config", "validate"]);
+        assert!(!told.contains("hunter2"), "{components}\n{told}");
+        assert!(told.contains("error:"), "{told}");
+        for args in [&["plan"][..], &["graph"], &["config", "show"]] {
+            let output = foundry(&home, args).output().unwrap();
+            let told =
+                String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+            assert!(!told.contains("hunter2"), "{args:?} {components}\n{told}");
+        }
+    }
+}
+
+#[test]
+fn a_report_that_can_not_be_written_is_an_error_before_anything_is_done() {
+    let home = with_configs(&["prod"]);
+    for report in ["junit", "events", "json", "trace", "timings"] {
+        let report = format!("{report}=/no/such/folder/report");
+        let told = refused(&home, &["--yes", "build", "stack", "--report", &report]);
+        assert!(
+            told.contains("can't write the report /no/such/folder/report: No such file"),
+            "{told}"
+        );
+    }
+}

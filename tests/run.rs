@@ -4,6 +4,8 @@
 mod keeper;
 #[path = "run/locked.rs"]
 mod locked;
+#[path = "run/prints.rs"]
+mod prints;
 #[path = "run/rig.rs"]
 mod rig;
 #[path = "run/rollouts.rs"]

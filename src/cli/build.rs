@@ -9,7 +9,7 @@ use super::exit::{CliError, CliResult, Ending};
 use super::fingerprints;
 use super::look::{Looked, look};
 use super::print::{Output, warn};
-use super::reports::{ReportOptions, reports};
+use super::reports::{ReportOptions, close, reports};
 use super::rollout::RolloutOptions;
 use super::session::Session;
 use super::shard::ShardOptions;
@@ -108,7 +108,7 @@ pub async fn build(
     if dry_run {
         return super::plan::show(&session, &selection, options.output, global).await;
     }
-    let reporter = Reporter::start(reports(&session, options.output, &options.reports));
+    let reporter = Reporter::start(reports(&session, options.output, &options.reports)?);
     let wired = Wired::new(
         &session,
         global,
@@ -147,12 +147,24 @@ pub async fn build(
     .await;
     listening.abort();
     wired.fleet.close();
-    for trouble in reporter.finish() {
-        warn(&trouble);
+    let reported = close(reporter);
+    let summary = match ended {
+        Ok(summary) => summary,
+        Err(error) => {
+            if let Err(report) = reported {
+                report.show();
+            }
+            return Err(error);
+        }
+    };
+    if let (Err(report), true) = (&reported, summary.interrupted) {
+        report.show();
     }
-    let summary = ended?;
     if summary.interrupted {
         Err(CliError::quiet(Ending::Interrupted))
+    } else if reported.is_err() {
+        // Its exit code is that of a failed run too.
+        reported
     } else if summary.refused.is_some() || !summary.counts.all_done() {
         Err(CliError::quiet(Ending::Failed))
     } else {
@@ -241,14 +253,13 @@ impl Build<'_> {
             stop: self.stop.clone(),
             tell: self.tell.clone(),
         };
-        let new_key = looked.new_key;
+        let new_key = looked.new_key.filter(|_| request.lock.is_some());
         let summary = run(request).await.map_err(CliError::failed)?;
         if let (Some(new_key), Some(store)) = (new_key, &self.wired.store)
-            && summary.counts.ran > 0
             && let Err(error) = fingerprints::keep(&**store, &new_key).await
         {
             warn(&format!(
-                "the key of this stack's fingerprints could not be kept, so steps with secrets may run once more: {error}"
+                "the key of this stack's fingerprints could not be kept, so secrets of this run's steps can't be compared with later ones: {error}"
             ));
         }
         Ok(summary)

@@ -8,10 +8,10 @@ use super::fingerprints::{self, NewKey};
 use super::session::Session;
 use super::wire::Wired;
 use crate::config::HostId;
-use crate::graph::{Fingerprints, Graph, Hole, HoleId, Selection, StepId};
+use crate::graph::{Fingerprints, Graph, Hole, HoleId, Selection, Standing, StepId};
 use crate::plan::{Plan, plan};
 use crate::probe::{HostAnswered, Known, Nonce, Observed, Round, observe};
-use crate::secret::{Resolution, Secret, SecretStore};
+use crate::secret::{Resolution, Secret};
 use crate::target::BuiltIn;
 
 /// How many hosts are asked at once.
@@ -49,9 +49,12 @@ pub async fn look(
     let secrets = resolve(graph, &looked_at, wired).await?;
     let stamped = |id: &StepId| graph.step(*id).task.as_ref().is_some_and(|task| task.stamp);
     let needed = !secrets.is_empty() || looked_at.iter().any(stamped);
-    let store = wired.store.as_deref().filter(|_| needed);
-    let (fingerprints, new_key) =
-        fingerprints::of(store.map(|store| store as &dyn SecretStore), random()?).await;
+    let (fingerprints, new_key) = if needed {
+        fingerprints::of(&wired.resolver, wired.store.is_some(), random()?).await?
+    } else {
+        let unused = Fingerprints::by(Secret::new(random()?), Standing::Passing);
+        (unused, None)
+    };
     let fingerprints = Arc::new(fingerprints);
     let mut known = Known::new(graph, secrets);
     let mut observed = Observed::none(graph);

@@ -12,8 +12,11 @@ use super::look::{Looked, look};
 use super::print::{Output, print, print_json, seconds};
 use super::session::Session;
 use super::wire::Wired;
-use crate::graph::{Selection, StepId, Target, explain_key, key};
-use crate::plan::{Plan, Reason, Verdict};
+use crate::catalog::{Value, Values};
+use crate::graph::{Fingerprints, Selection, StepId, Target, explain_key, key, shown};
+use crate::plan::{Plan, Reason, Verdict, secret_facts};
+use crate::probe::Fact;
+use crate::secret::REDACTED;
 
 /// Shows what would run, and why; touches nothing
 #[derive(Debug, clap::Args)]
@@ -352,6 +355,21 @@ pub async fn explain(args: ExplainArgs, global: &Global) -> CliResult {
     print(&wired.masker.mask(&out))
 }
 
+/// Returns whether a fact is a digest on a step that has secrets: of a file that holds one, as far as anybody can tell.
+fn is_digest_beside_secret(fact: &str, inputs: &Values) -> bool {
+    let digest = fact == "sha256" || fact.ends_with(".sha256");
+    digest && inputs.values().any(Value::is_secret)
+}
+
+/// Returns what can be shown of a secret fact: enough to see whether two are the same, and too little to guess it by.
+fn fingerprint(name: &str, fact: &Fact, fingerprints: &Fingerprints) -> String {
+    let value = Value::Secret(fact.value().to_owned().into());
+    let values = Values::from_iter([(name.to_owned(), value)]);
+    shown(&values, fingerprints)
+        .remove(name)
+        .unwrap_or_else(|| REDACTED.to_owned())
+}
+
 fn explain_step(out: &mut String, session: &Session, looked: &Looked, id: StepId) {
     let graph = &session.graph;
     let step = graph.step(id);
@@ -434,10 +452,15 @@ fn explain_step(out: &mut String, session: &Session, looked: &Looked, id: StepId
         }
         Some(Ok(facts)) => {
             let _ = writeln!(out, "  facts    (* is compared with what is wanted)");
+            let hidden = secret_facts(task, &filled.values);
             for (name, fact) in &**facts {
-                let shown = match fact {
-                    crate::probe::Fact::Secret(_) => "[redacted]".to_owned(),
-                    fact => crate::plan::shorten(fact.value()),
+                let is_secret = matches!(fact, Fact::Secret(_))
+                    || hidden.contains(name.as_str())
+                    || is_digest_beside_secret(name, &filled.values);
+                let shown = if is_secret {
+                    fingerprint(name, fact, &looked.fingerprints)
+                } else {
+                    crate::plan::shorten(fact.value())
                 };
                 let mark = if task.expect.contains_key(name) {
                     '*'

@@ -1,12 +1,13 @@
 //! Who reads the events of a run: the screen or lines, the log, and the files that were asked for. Draws nothing itself.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::exit::{CliError, CliResult};
 use super::print::{Output, warn};
 use super::session::Session;
-use crate::report::{EventLog, GitHub, Kept, Kind, Lines, Live, Paint, Plain, Report};
+use crate::report::{EventLog, GitHub, Kept, Kind, Lines, Live, Paint, Plain, Report, Reporter};
 
 /// Where the page of timings goes unless said.
 const TIMINGS: &str = "foundry-timings.html";
@@ -46,7 +47,14 @@ impl ReportOptions {
 }
 
 /// Who reads the events: always the log; a screen, plain lines or JSON lines; files; GitHub, where it listens.
-pub fn reports(session: &Session, output: Output, options: &ReportOptions) -> Vec<Box<dyn Report>> {
+///
+/// # Errors
+/// When a file that was asked for can't be written: before anything is changed for a report that nobody gets.
+pub fn reports(
+    session: &Session,
+    output: Output,
+    options: &ReportOptions,
+) -> Result<Vec<Box<dyn Report>>, CliError> {
     let paint = Paint::for_stderr();
     let shown: Box<dyn Report> = match output {
         Output::Json => Box::new(Lines::new(io::stdout())),
@@ -60,10 +68,12 @@ pub fn reports(session: &Session, output: Output, options: &ReportOptions) -> Ve
         .partition(|(kind, _)| *kind == Kind::Events);
     for (_, path) in events {
         // Written as they come: a run that is killed leaves what it told until then.
-        match File::create(&path) {
-            Ok(file) => all.push(Box::new(Lines::new(file))),
-            Err(error) => warn(&format!("can't write {}: {error}", path.display())),
-        }
+        let file = File::create(&path).map_err(|error| unwritable(&path, &error))?;
+        all.push(Box::new(Lines::asked_for(file)));
+    }
+    for (_, path) in &files {
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        file.map_err(|error| unwritable(path, &error))?;
     }
     if !files.is_empty() {
         all.push(Box::new(Kept::new(files)));
@@ -71,7 +81,36 @@ pub fn reports(session: &Session, output: Output, options: &ReportOptions) -> Ve
     if on_github() {
         all.push(Box::new(GitHub::new(io::stderr(), summary_file())));
     }
-    all
+    Ok(all)
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> CliError {
+    CliError::usage(format!(
+        "can't write the report {}: {error}",
+        path.display()
+    ))
+    .hint("nothing was done: name a file that can be written")
+}
+
+/// Ends the reports. What is wrong with one that nobody asked for is a warning.
+///
+/// # Errors
+/// When one that was asked for could not be written: its reader would take an old one, or none, for this run's.
+pub fn close(reporter: Reporter) -> CliResult {
+    let (asked, other): (Vec<_>, Vec<_>) = reporter
+        .finish()
+        .into_iter()
+        .partition(|defect| defect.asked_for);
+    for defect in other {
+        warn(&defect.message);
+    }
+    if asked.is_empty() {
+        return Ok(());
+    }
+    let all: Vec<String> = asked.into_iter().map(|defect| defect.message).collect();
+    Err(CliError::failed(all.join("; ")).hint(
+        "the run itself is over and on record: `foundry report merge RUN --report KIND=FILE` writes its reports anew",
+    ))
 }
 
 /// Returns whether this is a job of GitHub's.

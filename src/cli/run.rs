@@ -374,7 +374,7 @@ fn replay(record: &Record, speed: f64, output: Drawing) -> CliResult {
         sink(event.clone());
     }
     match reporter.finish().into_iter().next() {
-        Some(trouble) => Err(CliError::failed(trouble)),
+        Some(defect) => Err(CliError::failed(defect.message)),
         None => Ok(()),
     }
 }

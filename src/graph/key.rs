@@ -33,6 +33,9 @@ use crate::secret::Secret;
 /// Domain of keys. Changing it makes every stamp on every host another's.
 const CONTEXT: &str = "foundry 2026 step key v1";
 
+/// Domain of the names of fingerprint keys.
+const KEY_ID_CONTEXT: &str = "foundry 2026 fingerprint key id v1";
+
 /// Longest text that is shown as it is, in bytes.
 const SHORT: usize = 64;
 
@@ -53,13 +56,66 @@ impl fmt::Display for Key {
 pub struct Fingerprints {
     id: String,
     key: Secret<[u8; 32]>,
+    standing: Standing,
+}
+
+/// What is known of the key that fingerprints are made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It is the stack's own: fingerprints of other runs were made with it too.
+    Kept,
+    /// It is one of this run's; the stack's own can't be read at the moment.
+    Awaited,
+    /// It is one of this run's, and the stack has none.
+    Passing,
 }
 
 impl Fingerprints {
+    /// Secret (`path:key`) that holds the stack's own key, as 64 digits of hex.
+    pub const SECRET: (&str, &str) = ("foundry/fingerprints", "key");
+
     /// Makes fingerprints with `key`; `id` names it in stamps and may be shown.
     #[must_use]
     pub fn new(id: String, key: Secret<[u8; 32]>) -> Self {
-        Self { id, key }
+        Self {
+            id,
+            key,
+            standing: Standing::Kept,
+        }
+    }
+
+    /// Makes fingerprints with `key`, whose name follows from it: one key has one name wherever it is used.
+    #[must_use]
+    pub fn by(key: Secret<[u8; 32]>, standing: Standing) -> Self {
+        let id = blake3::Hasher::new_derive_key(KEY_ID_CONTEXT)
+            .update(key.expose())
+            .finalize()
+            .to_hex()[..8]
+            .to_owned();
+        Self { id, key, standing }
+    }
+
+    /// Makes fingerprints with the stack's own key as it is kept; `None` if that is no key.
+    #[must_use]
+    pub fn kept(hex: &Secret<String>) -> Option<Self> {
+        let mut key = [0; 32];
+        hex::decode_to_slice(hex.expose().trim(), &mut key).ok()?;
+        Some(Self::by(Secret::new(key), Standing::Kept))
+    }
+
+    /// Returns the same fingerprints with another standing.
+    #[must_use]
+    pub fn standing_as(&self, standing: Standing) -> Self {
+        Self {
+            standing,
+            ..self.clone()
+        }
+    }
+
+    /// Returns what is known of the key.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.standing
     }
 
     /// Returns the name of the key.
@@ -71,6 +127,35 @@ impl Fingerprints {
     fn of(&self, secret: &Secret<String>) -> blake3::Hash {
         blake3::keyed_hash(self.key.expose(), secret.expose().as_bytes())
     }
+}
+
+/// What stands for secrets in a walk.
+trait Prints {
+    fn print(&self, secret: &Secret<String>) -> [u8; 32];
+}
+
+impl Prints for Fingerprints {
+    fn print(&self, secret: &Secret<String>) -> [u8; 32] {
+        *self.of(secret).as_bytes()
+    }
+}
+
+/// All secrets alike.
+struct Blank;
+
+impl Prints for Blank {
+    fn print(&self, _: &Secret<String>) -> [u8; 32] {
+        [0; 32]
+    }
+}
+
+/// Returns the key that such a step would have if all secrets were the same: two steps that have it in common differ at most
+/// in values of secrets, whatever their fingerprints were made with. Says nothing of any secret.
+#[must_use]
+pub fn public_key(task: &Task, target: &Target, inputs: &Values) -> Key {
+    let mut hasher = Hasher(blake3::Hasher::new_derive_key(CONTEXT));
+    walk(&mut hasher, task, target, inputs, &Blank);
+    Key(*hasher.0.finalize().as_bytes())
 }
 
 /// Returns the key of a step that uses `task` on `target` with `inputs`.
@@ -185,7 +270,7 @@ fn walk(
     task: &Task,
     target: &Target,
     inputs: &Values,
-    secrets: &Fingerprints,
+    secrets: &impl Prints,
 ) {
     sink.heading("task");
     sink.text(&task.name);
@@ -215,7 +300,7 @@ fn walk(
     }
 }
 
-fn walk_value(sink: &mut impl Sink, value: &Value, secrets: &Fingerprints) {
+fn walk_value(sink: &mut impl Sink, value: &Value, secrets: &impl Prints) {
     match value {
         Value::Null => sink.tag(0, "null"),
         Value::Bool(value) => {
@@ -232,7 +317,7 @@ fn walk_value(sink: &mut impl Sink, value: &Value, secrets: &Fingerprints) {
         }
         Value::Secret(secret) => {
             sink.tag(4, "secret");
-            sink.digest(secrets.of(secret).as_bytes());
+            sink.digest(&secrets.print(secret));
         }
         Value::List(items) => {
             sink.tag(5, "list");

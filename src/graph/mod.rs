@@ -39,7 +39,7 @@ pub use expand::expand;
 pub use expand_lint::expand_made_up;
 pub use export::{GraphJson, StepJson, dot, json, mermaid};
 pub use input::{Hole, HoleId, Input, Inputs, Part, Unfilled};
-pub use key::{Fingerprints, Key, explain_key, key, shown};
+pub use key::{Fingerprints, Key, Standing, explain_key, key, public_key, shown};
 pub use keys::{Keyed, keys};
 pub use label::{Label, LabelError};
 pub use order::Order;

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::stamp::{differences, stamp};
+use super::stamp::{Likeness, differences, likeness, stamp};
 use super::verdict::{Decision, Outputs, Reason, Verdict};
-use super::want::{mismatches, wanted};
+use super::want::{mismatches, secret_facts, wanted};
 use crate::catalog::{OutputSpec, Task, Value, ValueType, Values, evaluate_over};
 use crate::graph::{Fingerprints, Step};
 use crate::probe::{Fact, Facts, Fault, Stamp};
@@ -24,6 +24,7 @@ pub fn decide_step(
             verdict: Verdict::Satisfied,
             reasons: Vec::new(),
             outputs: Outputs::new(),
+            uncompared: false,
         };
     };
     judge(task, step, values, facts, found, secrets).unwrap_or_else(blocked)
@@ -50,11 +51,13 @@ fn judge(
             verdict: Verdict::Satisfied,
             reasons,
             outputs: outputs(task, values, facts)?,
+            uncompared: false,
         });
     }
     let wanted = stamp(task, &step.target, values, secrets);
-    let other = found.filter(|found| found.key != wanted.key);
-    if task.stamp && found.is_none_or(|found| found.key != wanted.key) {
+    let likeness = found.map(|found| likeness(found, &wanted));
+    let other = found.filter(|_| likeness == Some(Likeness::Different));
+    if task.stamp && matches!(likeness, None | Some(Likeness::Different)) {
         let found = found.map(|stamp| stamp.key.clone());
         reasons.push(Reason::Stamp {
             found,
@@ -66,6 +69,8 @@ fn judge(
             verdict: Verdict::Satisfied,
             reasons,
             outputs: outputs(task, values, facts)?,
+            // What can't be compared is no reason to run.
+            uncompared: likeness == Some(Likeness::Unknown),
         });
     }
     let differ = other
@@ -87,6 +92,7 @@ fn judge(
         verdict,
         reasons,
         outputs: outputs_at_hand(task, values, facts),
+        uncompared: false,
     })
 }
 
@@ -98,6 +104,7 @@ pub(super) fn blocked(fault: Fault) -> Decision {
             message: fault.message,
         }],
         outputs: Outputs::new(),
+        uncompared: false,
     }
 }
 
@@ -106,7 +113,7 @@ pub(super) fn blocked(fault: Fault) -> Decision {
 /// # Errors
 /// When one can't be told from the facts.
 pub fn outputs(task: &Task, values: &Values, facts: &Facts) -> Result<Outputs, Fault> {
-    let facts = as_values(facts);
+    let facts = as_values(task, values, facts);
     task.outputs
         .iter()
         .map(|(name, spec)| match output(spec, values, &facts) {
@@ -121,18 +128,24 @@ pub fn outputs(task: &Task, values: &Values, facts: &Facts) -> Result<Outputs, F
 
 /// Evaluates those outputs that the facts at hand give.
 fn outputs_at_hand(task: &Task, values: &Values, facts: &Facts) -> Outputs {
-    let facts = as_values(facts);
+    let facts = as_values(task, values, facts);
     task.outputs
         .iter()
         .filter_map(|(name, spec)| Some((name.clone(), output(spec, values, &facts).ok()?)))
         .collect()
 }
 
-fn as_values(facts: &Facts) -> BTreeMap<String, Value> {
+/// Returns the facts as outputs are made of them: one beside a secret expectation is secret itself, because it is the secret,
+/// a part of it or its digest.
+fn as_values(task: &Task, values: &Values, facts: &Facts) -> BTreeMap<String, Value> {
+    let secret = secret_facts(task, values);
     facts
         .iter()
         .map(|(name, fact)| {
             let value = match fact {
+                Fact::Text(text) if secret.contains(name.as_str()) => {
+                    Value::Secret(text.clone().into())
+                }
                 Fact::Text(text) => Value::Text(text.clone()),
                 Fact::Secret(secret) => Value::Secret(secret.clone()),
                 Fact::Differences(_) => Value::Text(fact.value().to_owned()),

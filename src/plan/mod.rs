@@ -22,4 +22,4 @@ pub use plan::{Plan, plan};
 pub use shorten::shorten;
 pub use stamp::stamp;
 pub use verdict::{Decision, Outputs, Reason, Shown, Verdict};
-pub use want::{Mismatch, Wanted, mismatches, wanted};
+pub use want::{Mismatch, Wanted, mismatches, secret_facts, wanted};

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::alike::Alike;
 use super::decide::blocked;
 use super::verdict::{Decision, Outputs, Reason, Verdict};
-use crate::graph::{Fingerprints, Graph, Hole, HoleId, Order, Selection, Step, StepId, Target};
+use crate::graph::{
+    Fingerprints, Graph, Hole, HoleId, Order, Selection, Standing, Step, StepId, Target,
+};
 use crate::probe::{Filled, Known, Observed};
 
 /// What is to be done, and why.
@@ -68,6 +70,7 @@ pub fn plan(
         graph,
         selection,
         observed,
+        secrets,
         alike: Alike::new(graph, &order, observed, &known, secrets),
         runs_before: vec![None; count],
         plan: Plan {
@@ -91,6 +94,7 @@ struct Planner<'a> {
     graph: &'a Graph,
     selection: &'a Selection,
     observed: &'a Observed,
+    secrets: &'a Fingerprints,
     alike: Alike<'a>,
     /// A step that will or may run before this one, however far away.
     runs_before: Vec<Option<StepId>>,
@@ -168,6 +172,13 @@ impl Planner<'_> {
         mut decision: Arc<Decision>,
     ) -> Arc<Decision> {
         if decision.verdict != Verdict::Satisfied {
+            return decision;
+        }
+        if decision.uncompared && self.secrets.standing() != Standing::Passing {
+            // The run asks for the key once more, or leaves a stamp that can be compared from then on.
+            let open = Arc::make_mut(&mut decision);
+            open.verdict = Verdict::Maybe;
+            open.reasons = vec![Reason::Uncompared];
             return decision;
         }
         self.plan.settled[id.0 as usize] = true;
@@ -276,5 +287,6 @@ fn without_outputs(verdict: Verdict, mut reasons: Vec<Reason>) -> Arc<Decision> 
         verdict,
         reasons,
         outputs: Outputs::new(),
+        uncompared: false,
     })
 }

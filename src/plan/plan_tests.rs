@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use super::{Plan, Reason, Verdict, plan};
 use crate::catalog::{InputSpec, OutputSpec, Task, Template, Value, ValueType};
 use crate::graph::fixture::{graph, task};
-use crate::graph::{Fingerprints, Graph, Hole, HoleId, Input, Selection, StepId, StepSet};
+use crate::graph::{
+    Fingerprints, Graph, Hole, HoleId, Input, Selection, Standing, StepId, StepSet,
+};
 use crate::probe::{
     AccessError, AccessKind, Fact, Facts, Fault, HostFacts, Known, Observed, Stamp,
 };
@@ -477,6 +479,7 @@ fn stamps_decide_where_facts_do_not() {
     observed.stamps[0] = Some(Arc::new(Stamp {
         key: "00".into(),
         inputs: BTreeMap::from([("want".to_owned(), "off".to_owned())]),
+        public: None,
     }));
     insta::assert_snapshot!(
         say(&graph, &planned(&graph, &observed)),
@@ -487,4 +490,146 @@ fn stamps_decide_where_facts_do_not() {
         ..right
     }));
     insta::assert_snapshot!(say(&graph, &planned(&graph, &observed)), @"c:one@a changed: last applied with other inputs");
+}
+
+/// A step with a secret and a stamp, whose stamp was left by `was` when the secret was `then`.
+fn stamped_with_secret(was: &Fingerprints, then: &str, state: &str) -> (Graph, Observed) {
+    let mut graph = stated("host a\nc:one@a");
+    let mut task = state_task();
+    task.stamp = true;
+    let input = task.inputs["want"].clone();
+    task.inputs.insert(
+        "pass".into(),
+        InputSpec {
+            secret: true,
+            ..input
+        },
+    );
+    graph.steps[0].task = Some(Arc::new(task));
+    let secret = |text: &str| Value::Secret(text.to_owned().into());
+    let values = |pass: Value| {
+        let want = ("want".to_owned(), Value::Text("on".into()));
+        crate::catalog::Values::from_iter([want, ("pass".to_owned(), pass)])
+    };
+    graph.steps[0].inputs = Arc::new(
+        values(secret("hunter2"))
+            .into_iter()
+            .map(|(name, value)| (name, Input::Known(value)))
+            .collect(),
+    );
+    let mut observed = all_well(&graph);
+    see(
+        &mut observed,
+        &graph,
+        "c:one@a",
+        Some(Ok(facts(state).into())),
+    );
+    let task = graph.steps[0].task.as_ref().unwrap();
+    let left = super::stamp(task, &graph.steps[0].target, &values(secret(then)), was);
+    observed.stamps[0] = Some(left.into());
+    (graph, observed)
+}
+
+#[test]
+fn a_fingerprint_under_another_key_is_no_reason_to_run() {
+    let key = |number, standing| Fingerprints::by(Secret::new([number; 32]), standing);
+    let kept = key(1, Standing::Kept);
+    let open =
+        "c:one@a maybe: its secrets can't be compared yet with those it was last applied with";
+    let well = "c:one@a satisfied";
+    let another = "c:one@a changed: input `pass` is another secret than before; last applied with other inputs";
+    let drifted = "c:one@a drifted: fact `state` is off, wanted on";
+    for (was, then, state, now, wanted) in [
+        // The same key: fingerprints tell.
+        (&kept, "hunter2", "on", key(1, Standing::Kept), well),
+        (&kept, "hunter3", "on", key(1, Standing::Kept), another),
+        // A stack without a key of its own: each run has another.
+        (
+            &key(8, Standing::Passing),
+            "hunter2",
+            "on",
+            key(9, Standing::Passing),
+            well,
+        ),
+        (
+            &key(8, Standing::Passing),
+            "hunter3",
+            "on",
+            key(9, Standing::Passing),
+            well,
+        ),
+        (
+            &key(8, Standing::Passing),
+            "hunter2",
+            "off",
+            key(9, Standing::Passing),
+            drifted,
+        ),
+        // Its key can't be read at the moment: to be asked for again.
+        (&kept, "hunter2", "on", key(9, Standing::Awaited), open),
+        (&kept, "hunter3", "on", key(9, Standing::Awaited), open),
+        (&kept, "hunter3", "off", key(9, Standing::Awaited), drifted),
+        // The stamp was left while the key could not be read: to be left anew.
+        (
+            &key(9, Standing::Awaited),
+            "hunter2",
+            "on",
+            key(1, Standing::Kept),
+            open,
+        ),
+        (
+            &key(9, Standing::Awaited),
+            "hunter2",
+            "off",
+            key(1, Standing::Kept),
+            drifted,
+        ),
+    ] {
+        let (graph, observed) = stamped_with_secret(was, then, state);
+        let plan = plan(
+            &graph,
+            &everything(&graph),
+            &observed,
+            Known::new(&graph, []),
+            &now,
+        );
+        assert_eq!(say(&graph, &plan), wanted, "{was:?} {then} {state} {now:?}");
+    }
+}
+
+#[test]
+fn what_is_made_of_a_secret_is_secret_in_what_a_step_hands_on() {
+    let (graph, _) = stamped_with_secret(&fingerprints(), "hunter2", "on");
+    let mut task = state_task();
+    task.expect
+        .insert("sha256".into(), Template("{{ pass | sha256 }}".into()));
+    for (name, from) in [
+        ("sha256", "{{ facts.sha256 }}"),
+        ("state", "{{ facts.state }}"),
+    ] {
+        let spec = OutputSpec {
+            kind: ValueType::String,
+            from: Template(from.into()),
+            secret: false,
+        };
+        task.outputs.insert(name.into(), spec);
+    }
+    let values = Known::new(&graph, []).fill(&graph.steps[0].inputs).values;
+    let mut facts = facts("on");
+    facts.insert("sha256".into(), Fact::from("f52fbd32b2b3b86f"));
+    assert_eq!(
+        super::secret_facts(&task, &values)
+            .into_iter()
+            .collect::<Vec<_>>(),
+        ["sha256"]
+    );
+    let outputs = super::outputs(&task, &values, &facts).unwrap();
+    assert!(outputs["sha256"].is_secret(), "{outputs:?}");
+    assert_eq!(outputs["state"], Value::Text("on".into()));
+    // Without a secret among the inputs all is as before.
+    let plain = crate::catalog::Values::from_iter([
+        ("want".to_owned(), Value::Text("on".into())),
+        ("pass".to_owned(), Value::Text("no secret".into())),
+    ]);
+    assert!(!super::outputs(&task, &plain, &facts).unwrap()["sha256"].is_secret());
 }

@@ -62,6 +62,8 @@ pub enum Reason {
         /// Key wanted.
         wanted: String,
     },
+    /// Whether its secrets are those of the last apply can't be told yet: the key of their fingerprints is another one.
+    Uncompared,
     /// An input is the output of a step yet to run, or a watched step will run.
     Waits {
         /// Label of that step.
@@ -103,4 +105,7 @@ pub struct Decision {
     pub reasons: Vec<Reason>,
     /// Outputs, complete for a satisfied step; otherwise what the facts at hand give.
     pub outputs: Outputs,
+    /// Whether it is satisfied by its facts alone: it has a stamp, and whether its secrets are those of the last apply
+    /// can't be told, because their fingerprints were made with another key.
+    pub uncompared: bool,
 }

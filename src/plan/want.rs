@@ -1,8 +1,10 @@
 //! What a step's facts must be, and how they differ. Does not know why, nor what comes of it.
 
+use std::collections::BTreeSet;
+
 use super::shorten::{of_fact, shorten};
 use super::verdict::{Reason, Shown};
-use crate::catalog::{Task, Value, Values, evaluate_over};
+use crate::catalog::{Task, Template, Value, Values, evaluate_over, mentions};
 use crate::probe::{Fact, Facts, Fault, Place};
 
 /// The wanted value of one fact.
@@ -53,6 +55,27 @@ pub fn wanted(task: &Task, values: &Values) -> Result<Vec<Wanted>, Fault> {
         });
     }
     Ok(all)
+}
+
+/// Returns the facts that are compared with something made of a secret. What is found there may be the secret, a part of it,
+/// or a digest by which a weak one can be guessed.
+#[must_use]
+pub fn secret_facts<'t>(task: &'t Task, values: &Values) -> BTreeSet<&'t str> {
+    if !values.values().any(Value::is_secret) {
+        return BTreeSet::new();
+    }
+    let of_secret = |template: &Template| {
+        // A template that can't be read is for its evaluation to complain of.
+        mentions(template).unwrap_or_default().iter().any(|name| {
+            let root = name.split_once('.').map_or(name.as_str(), |(root, _)| root);
+            values.get(root).is_some_and(Value::is_secret)
+        })
+    };
+    task.expect
+        .iter()
+        .filter(|(_, template)| of_secret(template))
+        .map(|(name, _)| name.as_str())
+        .collect()
 }
 
 impl Wanted {

@@ -75,6 +75,9 @@ impl fmt::Display for Reason {
             } => write!(f, "fact `{name}` was not told, wanted {wanted}"),
             Self::Stamp { found: None, .. } => f.write_str("never applied with these inputs"),
             Self::Stamp { found: Some(_), .. } => f.write_str("last applied with other inputs"),
+            Self::Uncompared => {
+                f.write_str("its secrets can't be compared yet with those it was last applied with")
+            }
             Self::Waits { on } => write!(f, "waits for {on}"),
             Self::Secret { reference } => write!(f, "secret {reference} can't be read yet"),
             Self::Fault { message } => f.write_str(message),

@@ -163,4 +163,7 @@ pub struct Stamp {
     pub key: String,
     /// Input name → how it was shown then (short value, `blake3:…` of a long one, `secret:<key id>:<fingerprint>`).
     pub inputs: BTreeMap<String, String>,
+    /// For a step with secrets: what its key would be if all secrets were the same. So that two stamps whose fingerprints
+    /// were made with different keys can be compared in all else.
+    pub public: Option<String>,
 }

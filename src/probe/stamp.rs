@@ -9,6 +9,9 @@ use super::frame::{self, Frames};
 use super::shell::{ShellError, quote, quote_into};
 use crate::graph::Label;
 
+/// Stands for an input's name before the public key.
+const PUBLIC: &str = "{public}";
+
 /// Returns the folder of a stack's stamps on a host.
 #[must_use]
 pub fn stamps_folder(stack: &str) -> String {
@@ -67,12 +70,16 @@ fn unescape(text: &str) -> Option<String> {
 }
 
 impl Stamp {
-    /// Returns the text of the file: `key <hex>`, then `input <name> <shown>` for each input.
+    /// Returns the text of the file: `key <hex>`, then `input <name> <shown>` for each input. The public key stands among
+    /// them under a name that no input has, where versions that know nothing of it pass it over.
     #[must_use]
     pub fn encode(&self) -> String {
         let mut out = format!("key {}\n", self.key);
         for (name, shown) in &self.inputs {
             let _ = writeln!(out, "input {name} {}", escape(shown, |_| false));
+        }
+        if let Some(public) = &self.public {
+            let _ = writeln!(out, "input {PUBLIC} {public}");
         }
         out
     }
@@ -82,13 +89,18 @@ impl Stamp {
     pub fn decode(text: &str) -> Option<Self> {
         let mut lines = text.strip_suffix('\n')?.split('\n');
         let key = lines.next()?.strip_prefix("key ")?.to_owned();
-        let inputs = lines
+        let mut inputs = lines
             .map(|line| {
                 let (name, shown) = line.strip_prefix("input ")?.split_once(' ')?;
                 Some((name.to_owned(), unescape(shown)?))
             })
             .collect::<Option<BTreeMap<_, _>>>()?;
-        Some(Self { key, inputs })
+        let public = inputs.remove(PUBLIC);
+        Some(Self {
+            key,
+            inputs,
+            public,
+        })
     }
 }
 
@@ -218,8 +230,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn stamps_come_back(shown in ".{0,60}|[%\n\r\t 0-9A-F]{0,20}") {
-            let stamp = Stamp { key: "00ff".into(), inputs: BTreeMap::from([("a".to_owned(), shown)]) };
+        fn stamps_come_back(shown in ".{0,60}|[%\n\r\t 0-9A-F]{0,20}", public in proptest::option::of("[0-9a-f]{8}")) {
+            let stamp = Stamp { key: "00ff".into(), inputs: BTreeMap::from([("a".to_owned(), shown)]), public };
             prop_assert_eq!(Stamp::decode(&stamp.encode()), Some(stamp));
         }
     }

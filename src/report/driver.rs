@@ -24,10 +24,24 @@ pub trait Report: Send {
     /// Comes back to the terminal.
     fn resume(&mut self) {}
 
+    /// Returns whether the user asked for it by name, so that a run whose report is missing has not ended well.
+    fn is_asked_for(&self) -> bool {
+        false
+    }
+
     /// Ends: no more events come. Returns what is wrong with the report itself, if something is.
     fn finish(&mut self) -> Option<String> {
         None
     }
+}
+
+/// What is wrong with a report itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Defect {
+    /// In words.
+    pub message: String,
+    /// Whether the user asked for the report by name.
+    pub asked_for: bool,
 }
 
 /// Where whoever makes events puts them. Never waits.
@@ -45,7 +59,7 @@ enum Message {
 /// The reports of a run, on a thread of their own.
 pub struct Reporter {
     sender: Sender<Message>,
-    thread: JoinHandle<Vec<String>>,
+    thread: JoinHandle<Vec<Defect>>,
 }
 
 impl Reporter {
@@ -75,11 +89,14 @@ impl Reporter {
 
     /// Waits until everything sent so far is drawn, ends the reports and returns what was wrong with any of them.
     #[must_use]
-    pub fn finish(self) -> Vec<String> {
+    pub fn finish(self) -> Vec<Defect> {
         let _ = self.sender.send(Message::Finish);
-        self.thread
-            .join()
-            .unwrap_or_else(|_| vec!["a report broke off".to_owned()])
+        self.thread.join().unwrap_or_else(|_| {
+            vec![Defect {
+                message: "a report broke off".to_owned(),
+                asked_for: true,
+            }]
+        })
     }
 }
 
@@ -100,7 +117,7 @@ impl Pause {
     }
 }
 
-fn drive(mut reports: Vec<Box<dyn Report>>, messages: &Receiver<Message>) -> Vec<String> {
+fn drive(mut reports: Vec<Box<dyn Report>>, messages: &Receiver<Message>) -> Vec<Defect> {
     let mut ticked = Instant::now();
     loop {
         // However fast events come, reports get their turn.
@@ -121,7 +138,11 @@ fn drive(mut reports: Vec<Box<dyn Report>>, messages: &Receiver<Message>) -> Vec
             Ok(Message::Finish) | Err(RecvTimeoutError::Disconnected) => {
                 return reports
                     .iter_mut()
-                    .filter_map(|report| report.finish())
+                    .filter_map(|report| {
+                        let message = report.finish()?;
+                        let asked_for = report.is_asked_for();
+                        Some(Defect { message, asked_for })
+                    })
                     .collect();
             }
         }
@@ -176,7 +197,9 @@ mod tests {
             assert_eq!(*notes.lock().unwrap(), ["1", "pause"]);
         });
         say(3);
-        assert_eq!(reporter.finish(), ["full disk"]);
+        let defects = reporter.finish();
+        assert_eq!(defects[0].message, "full disk");
+        assert!(!defects[0].asked_for);
         assert_eq!(
             *notes.lock().unwrap(),
             ["1", "pause", "resume", "2", "3", "finish"]

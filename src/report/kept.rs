@@ -114,6 +114,10 @@ impl Report for Kept {
         self.events.push(event.clone());
     }
 
+    fn is_asked_for(&self) -> bool {
+        true
+    }
+
     fn finish(&mut self) -> Option<String> {
         let merged = Merged::of([self.events.as_slice()]);
         let mut troubles = Vec::new();

@@ -8,13 +8,26 @@ use crate::event::Event;
 /// Writes each event as one line of JSON.
 pub struct Lines<W> {
     to: W,
+    asked_for: bool,
     trouble: Option<String>,
 }
 
 impl<W: Write + Send> Lines<W> {
     /// Writes to `to`, one write for each event.
     pub fn new(to: W) -> Self {
-        Self { to, trouble: None }
+        Self {
+            to,
+            asked_for: false,
+            trouble: None,
+        }
+    }
+
+    /// As [`Self::new`], for events that the user asked for by name.
+    pub fn asked_for(to: W) -> Self {
+        Self {
+            asked_for: true,
+            ..Self::new(to)
+        }
     }
 }
 
@@ -32,6 +45,10 @@ impl<W: Write + Send> Report for Lines<W> {
         self.trouble = written
             .err()
             .map(|error| format!("can't write events: {error}"));
+    }
+
+    fn is_asked_for(&self) -> bool {
+        self.asked_for
     }
 
     fn finish(&mut self) -> Option<String> {

@@ -26,7 +26,7 @@ mod trace;
 mod words;
 
 pub use closing::{closing, failures};
-pub use driver::{Pause, Report, Reporter, Sink};
+pub use driver::{Defect, Pause, Report, Reporter, Sink};
 pub use github::{GitHub, markdown};
 pub use junit::junit;
 pub use kept::{Kept, Kind};

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use super::execute::{Executor, learn_secrets};
 use super::writer::{StepError, Writers};
-use crate::catalog::Values;
+use crate::catalog::{Task, Values};
 use crate::config::HostId;
 use crate::event::{Reason, Verdict};
-use crate::graph::{Hole, HoleId, Step, StepId, Target};
+use crate::graph::{Fingerprints, Hole, HoleId, Standing, Step, StepId, Target};
 use crate::plan::{Decision, Outputs, decide_step};
 use crate::probe::{AccessError, Facts, Fault, Filled, HostFacts, Nonce, Seen};
 use crate::secret::{Resolution, Secret};
@@ -134,6 +134,9 @@ impl Attempt {
         self.first = false;
         match view.decision.verdict {
             Verdict::Satisfied => {
+                if view.decision.uncompared {
+                    self.renew_stamp(step, task, &values).await;
+                }
                 return Ok(Outcome {
                     outputs: view.decision.outputs,
                 });
@@ -277,6 +280,28 @@ impl Attempt {
         })
     }
 
+    /// Leaves a stamp that can be compared, on a step that is as wanted by its facts and whose stamp can't be. What it was
+    /// applied with is taken for what it is now: the step itself is not run for it.
+    async fn renew_stamp(&self, step: &Step, task: &Task, values: &Values) {
+        let tell = &self.executor.shared.tell;
+        if self.executor.prints.now().standing() != Standing::Kept {
+            return tell.note(&format!(
+                "{}: as wanted by its facts; whether its secrets are those it was last applied with could not be told, \
+                 because the key of the stack's fingerprints can't be read",
+                step.label
+            ));
+        }
+        let (Some(effect), Target::Host(host)) = (&task.apply, &step.target) else {
+            return;
+        };
+        if let Err(failure) = self.leave_stamp(step, task, effect, *host, values).await {
+            tell.warn(&format!(
+                "{}: its stamp could not be renewed: {}",
+                step.label, failure.error
+            ));
+        }
+    }
+
     /// Looks at this step's target alone, and decides.
     async fn look(&self, step: &Step, values: &Values) -> Result<View, Failure> {
         let shared = &self.executor.shared;
@@ -301,13 +326,15 @@ impl Attempt {
             (Some(Err(fault)), None) => return Err(fault.into()),
             (None, None) => return Err(failed("the probe can't be asked yet".to_owned()).into()),
         };
-        let decision = decide_step(
-            step,
-            values,
-            Ok(&facts),
-            found.stamp.as_deref(),
-            &shared.fingerprints,
-        );
+        let decide = |fingerprints: &Fingerprints| {
+            let stamp = found.stamp.as_deref();
+            decide_step(step, values, Ok(&facts), stamp, fingerprints)
+        };
+        let mut decision = decide(&self.executor.prints.now());
+        if decision.uncompared {
+            let prints = self.executor.prints.ask_again(&shared.secrets).await;
+            decision = decide(&prints);
+        }
         Ok(View {
             decision,
             facts,

@@ -105,11 +105,10 @@ pub async fn run(request: RunRequest) -> Result<Summary, Circle> {
     planned(&graph, &selection, &plan, &tell);
     let work = work(&graph, &selection, &plan, limits)?;
     let asked = observed.execs.clone();
-    let executor = Arc::new(Executor::new(Shared {
+    let shared = Shared {
         graph: Arc::clone(&graph),
         plan,
         observed,
-        fingerprints: request.fingerprints,
         writers: request.writers,
         actions: request.actions,
         keeper: request.keeper,
@@ -118,7 +117,8 @@ pub async fn run(request: RunRequest) -> Result<Summary, Circle> {
         stop: stop.clone(),
         elsewhere: selection.elsewhere.clone(),
         patience: request.patience,
-    }));
+    };
+    let executor = Arc::new(Executor::new(shared, request.fingerprints));
     let mut narrator = Narrator::new(Arc::clone(&executor));
     let rollouts = bind(&graph, &selection, &work, &request.rollouts);
     let (_, rollouts) = schedule(&work, limits, rollouts, &executor, &stop, &mut narrator).await;

@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use super::attempt::Failure;
 use super::elsewhere::Awaited;
 use super::metered::Sent;
+use super::prints::Prints;
 use super::rollout::Rule;
 use super::schedule::{Begun, Ended, Execute, Together};
 use super::stop::Stop;
@@ -28,7 +29,6 @@ pub(super) struct Shared {
     pub graph: Arc<Graph>,
     pub plan: Plan,
     pub observed: Observed,
-    pub fingerprints: Arc<Fingerprints>,
     pub writers: Arc<dyn Writers>,
     pub actions: Arc<dyn Actions>,
     pub keeper: Arc<dyn Keeper>,
@@ -48,6 +48,7 @@ pub(super) struct Executor {
     known: Mutex<Known>,
     /// How each step ended, as far as those that watch it care.
     traces: Mutex<Vec<Trace>>,
+    pub prints: Prints,
     pub sent: Sent,
     /// What is waited for.
     pub awaited: Awaited,
@@ -79,13 +80,14 @@ pub(super) struct Account {
 }
 
 impl Executor {
-    pub fn new(shared: Shared) -> Self {
+    pub fn new(shared: Shared, fingerprints: Arc<Fingerprints>) -> Self {
         let hosts = shared.graph.stack.hosts.len();
         Self {
             known: Mutex::new(shared.plan.known.clone()),
             traces: Mutex::new(vec![Trace::default(); shared.graph.steps.len()]),
             sent: (0..hosts).map(|_| AtomicU32::new(0)).collect(),
             awaited: Awaited::default(),
+            prints: Prints::new(fingerprints),
             shared,
         }
     }

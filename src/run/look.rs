@@ -49,7 +49,7 @@ impl Executor {
             let values = known.fill(&node.inputs).values;
             learn_secrets(shared.tell.masker(), &values);
             let stamp = seen.stamp.as_deref();
-            let decision = decide_step(node, &values, facts, stamp, &shared.fingerprints);
+            let decision = decide_step(node, &values, facts, stamp, &self.prints.now());
             Some((step, decision))
         });
         Ok(decided.collect())

@@ -10,6 +10,7 @@ pub mod lock;
 mod look;
 mod metered;
 mod narrate;
+mod prints;
 mod retry;
 pub mod rollout;
 mod schedule;

@@ -30,14 +30,15 @@ impl ActionProbe for SharedSecret {
         facts.insert("exposed".into(), group::exposed(&answers, "", MODE).into());
         if let Some(value) = agreed.value {
             let value = value.expose().trim_end();
-            facts.insert("id".into(), id(value).into());
+            // A digest: whoever may read it may try out what a weak secret is.
+            facts.insert("id".into(), Fact::Secret(Secret::new(id(value))));
             facts.insert("value".into(), Fact::Secret(Secret::new(value.to_owned())));
         }
         Ok(facts)
     }
 }
 
-/// Names a secret without telling it: the first half of its SHA-256, in hex.
+/// Names a secret: the first half of its SHA-256, in hex. It stays equal for as long as the secret does.
 fn id(value: &str) -> String {
     hex::encode(&Sha256::digest(value.as_bytes())[..16])
 }
@@ -99,6 +100,7 @@ mod tests {
         assert_eq!(facts["without"].value(), "a");
         assert_eq!(facts["value"].value(), "beef");
         assert!(matches!(facts["value"], Fact::Secret(_)));
+        assert!(matches!(facts["id"], Fact::Secret(_)));
     }
 
     #[test]

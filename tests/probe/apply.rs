@@ -38,6 +38,7 @@ fn stamped(key: &str) -> Stamp {
     Stamp {
         key: key.to_owned(),
         inputs,
+        public: Some("ab".to_owned()),
     }
 }
 

@@ -29,13 +29,14 @@ use futures::future::BoxFuture;
 
 use super::keeper::NoKeeper;
 
-const TASKS: [(&str, &str); 6] = [
+const TASKS: [(&str, &str); 7] = [
     ("note", include_str!("catalog/note.toml")),
     ("started", include_str!("catalog/started.toml")),
     ("shell", include_str!("catalog/shell.toml")),
     ("lie", include_str!("catalog/lie.toml")),
     ("check", include_str!("catalog/check.toml")),
     ("answers", include_str!("catalog/answers.toml")),
+    ("once", include_str!("catalog/once.toml")),
 ];
 
 /// What can go wrong with a host.
@@ -250,6 +251,8 @@ pub struct Rig {
     /// How long to wait for other shards.
     pub patience: Duration,
     pub stop: Stop,
+    /// What fingerprints of secrets are made with.
+    pub prints: Fingerprints,
     /// Told of each event as it happens.
     pub watch: Arc<dyn Fn(&Event) + Send + Sync>,
     recipe: String,
@@ -279,6 +282,7 @@ impl Rig {
             limits: Limits::default(),
             patience: Duration::from_secs(60),
             stop: Stop::new(),
+            prints: Fingerprints::new("k1".to_owned(), Secret::new([3; 32])),
             watch: Arc::new(|_| {}),
             recipe: recipe.to_owned(),
             settings: "{}".to_owned(),
@@ -352,7 +356,7 @@ impl Rig {
                 tell: &|_| {},
             };
             observed.take(observe(&round, steps).await);
-            let plan = plan(graph, selection, &observed, known, &fingerprints());
+            let plan = plan(graph, selection, &observed, known, &self.prints);
             if plan.ask_again.is_empty() {
                 return (observed, plan);
             }
@@ -448,7 +452,7 @@ impl Rig {
             selection,
             observed,
             plan,
-            fingerprints: Arc::new(fingerprints()),
+            fingerprints: Arc::new(self.prints.clone()),
             writers: self.writers(),
             actions: Arc::new(None_),
             keeper: Arc::new(NoKeeper),
@@ -464,10 +468,6 @@ impl Rig {
         let events = std::mem::take(&mut *events.lock().unwrap());
         Told { summary, events }
     }
-}
-
-fn fingerprints() -> Fingerprints {
-    Fingerprints::new("k1".to_owned(), Secret::new([3; 32]))
 }
 
 /// Tells of a run of its own, and keeps what is told.

@@ -44,6 +44,7 @@ fn application(folder: &Folder, path: &Path, scripts: &[(&str, u64)]) -> Applica
         let stamp = Stamp {
             key: format!("{number:02}"),
             inputs: BTreeMap::new(),
+            public: None,
         };
         let job = Job {
             effect: &effect,

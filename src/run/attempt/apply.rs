@@ -39,12 +39,11 @@ impl Attempt {
 
     /// Returns the stamp to leave.
     pub(in crate::run) fn stamp(&self, script: &Script<'_>) -> Stamp {
-        let fingerprints = &self.executor.shared.fingerprints;
         stamp(
             script.task,
             &script.step.target,
             script.values,
-            fingerprints,
+            &self.executor.prints.now(),
         )
     }
 
@@ -135,7 +134,7 @@ impl Attempt {
             values,
             Ok(&facts),
             found.stamp.as_deref(),
-            &shared.fingerprints,
+            &self.executor.prints.now(),
         );
         verdict(decision, applied.output)
     }
@@ -153,28 +152,39 @@ impl Attempt {
         let shared = &self.executor.shared;
         let action: Arc<dyn Action> = shared.actions.action(name).ok_or_else(|| no_action(name))?;
         let say = |text: &str| self.say(step, text);
-        let key = stamp(task, &step.target, values, &shared.fingerprints).key;
+        let key = stamp(task, &step.target, values, &self.executor.prints.now()).key;
         let context = self.context(step, &key, values, view, &say);
         in_time(effect.timeout, action.apply(&context)).await?;
         if let Target::Host(host) = &step.target {
-            // What is left of a script's way: the stamp, and the probe in the same round trip.
-            let nothing = Effect {
-                script: Some(NOTHING.to_owned()),
-                stdin: None,
-                action: None,
-                ..effect.clone()
-            };
-            let script = Script {
-                step,
-                task,
-                effect: &nothing,
-                host: *host,
-                values,
-            };
-            return self.script(&script).await;
+            return self.leave_stamp(step, task, effect, *host, values).await;
         }
         let after = self.look(step, values).await?;
         verdict(after.decision, String::new())
+    }
+
+    /// Leaves the stamp and changes nothing else: what is left of a script's way, the probe in the same round trip.
+    pub(super) async fn leave_stamp(
+        &self,
+        step: &Step,
+        task: &Task,
+        effect: &Effect,
+        host: HostId,
+        values: &Values,
+    ) -> Result<Outcome, Failure> {
+        let nothing = Effect {
+            script: Some(NOTHING.to_owned()),
+            stdin: None,
+            action: None,
+            ..effect.clone()
+        };
+        let script = Script {
+            step,
+            task,
+            effect: &nothing,
+            host,
+            values,
+        };
+        self.script(&script).await
     }
 
     /// Has a service's adapter apply the step, and looks again.
@@ -192,8 +202,7 @@ impl Attempt {
             .service_writer(name)
             .ok_or_else(|| failed(format!("there is no way to the service `{name}`")))?;
         let say = |text: &str| self.say(step, text);
-        let fingerprints = &self.executor.shared.fingerprints;
-        let key = stamp(task, &step.target, values, fingerprints).key;
+        let key = stamp(task, &step.target, values, &self.executor.prints.now()).key;
         let context = self.context(step, &key, values, view, &say);
         in_time(effect.timeout, writer.apply(action, &context)).await?;
         let after = self.look(step, values).await?;
