@@ -146,24 +146,26 @@ pub fn is_digest(text: &str) -> bool {
 pub fn images_in(text: &str) -> Vec<String> {
     let mut found: Vec<String> = text
         .lines()
-        .filter_map(|line| {
-            let line = line.trim().trim_start_matches("- ").trim_start();
-            let value = line
-                .strip_prefix("image:")
-                .or_else(|| line.strip_prefix("\"image\":"))?;
-            let value = value.split(" #").next()?.trim().trim_end_matches(',');
-            let value = value.trim_matches(['"', '\'']);
-            // Words of a description, or the name of a field, have neither a tag or a digest nor a registry.
-            let full = |first: (&str, &str)| first.0.contains('.');
-            let named = value.contains([':', '@']) || value.split_once('/').is_some_and(full);
-            let named = named && !value.contains(char::is_whitespace);
-            named.then(|| ImageRef::parse(value).ok())?
-        })
+        .filter_map(|line| ImageRef::parse(image_of(line)?).ok())
         .map(|image| image.to_string())
         .collect();
     found.sort();
     found.dedup();
     found
+}
+
+/// Returns what a line gives as the value of `image`, if that can be one: words of a description, or the name of a field, have
+/// neither a tag or a digest nor a registry.
+pub(super) fn image_of(line: &str) -> Option<&str> {
+    let line = line.trim().trim_start_matches("- ").trim_start();
+    let value = line
+        .strip_prefix("image:")
+        .or_else(|| line.strip_prefix("\"image\":"))?;
+    let value = value.split(" #").next()?.trim().trim_end_matches(',');
+    let value = value.trim_matches(['"', '\'']);
+    let full = |first: (&str, &str)| first.0.contains('.');
+    let named = value.contains([':', '@']) || value.split_once('/').is_some_and(full);
+    (named && !value.contains(char::is_whitespace)).then_some(value)
 }
 
 #[cfg(test)]

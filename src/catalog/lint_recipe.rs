@@ -29,6 +29,9 @@ const VARIABLES: &[&str] = &[
     "steps",
     "file",
     "file_raw",
+    "pinned",
+    "pinned_tag",
+    "pinned_digest",
 ];
 
 /// Looks at one recipe.

@@ -11,6 +11,7 @@ mod load;
 mod parse_kind;
 mod parse_recipe;
 mod parse_task;
+mod pinned;
 mod placeholder;
 mod problems;
 mod recipe;
@@ -40,6 +41,7 @@ pub use image::{ImageRef, images_in, is_digest};
 pub use lint::{Script, lint, scripts};
 pub use load::{Files, RecipeSource};
 pub use parse_recipe::each_text;
+pub use pinned::{Brings, pin_images, pinned_image};
 pub use placeholder::{Piece, Placeholder, split as split_placeholders};
 pub use problems::AllProblems;
 pub use recipe::{

@@ -10,7 +10,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::catalog::AllProblems;
-use crate::config::{self, Choice, Chosen, Problems, SelectError, Source, Stack};
+use crate::config::{self, Choice, Chosen, Pins, Problems, SelectError, Source, Stack};
 use crate::secret::{BadVars, Secret, Vars, private};
 
 /// Where the user keeps configs, tasks, recipes and credentials.
@@ -223,7 +223,7 @@ impl Home {
                 name: "<stdin>".to_owned(),
                 text,
             };
-            return self.parse(source, Path::new("."));
+            return self.parse(source, &PathBuf::from("./stack.yaml"));
         }
         self.load_path(&self.select(flag)?)
     }
@@ -238,13 +238,35 @@ impl Home {
             name: self.shown(path),
             text,
         };
-        self.parse(source, path.parent().unwrap_or(Path::new(".")))
+        self.parse(source, path)
     }
 
-    fn parse(&self, source: Source, base: &Path) -> Result<Stack, HomeError> {
+    /// Reads and checks the text of the config at a path, and the pins beside it.
+    fn parse(&self, source: Source, path: &Path) -> Result<Stack, HomeError> {
         let mut stack = config::parse(&Arc::new(source))?;
-        stack.resolve_paths(&self.user, base);
+        stack.resolve_paths(&self.user, path.parent().unwrap_or(Path::new(".")));
+        stack.pins = Arc::new(self.pins(&path.with_extension("pins"))?);
         Ok(stack)
+    }
+
+    fn pins(&self, path: &Path) -> Result<Pins, HomeError> {
+        let name = self.shown(path);
+        match std::fs::read_to_string(path) {
+            Ok(text) => Ok(Pins::parse(Source { name, text })?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Pins::none(&name)),
+            Err(error) => Err(self.io("read", path, error)),
+        }
+    }
+
+    /// Returns the path of the pins that belong to the config that is meant.
+    ///
+    /// # Errors
+    /// If none is meant, or the one that is meant is not there.
+    pub fn pins_path(&self, flag: Option<&str>) -> Result<PathBuf, HomeError> {
+        Ok(match flag {
+            Some("-") => PathBuf::from("./stack.pins"),
+            _ => self.select(flag)?.with_extension("pins"),
+        })
     }
 
     /// Puts a value into `~/.foundryvars`, in place of one of that name; the file is the user's alone. Returns the file's name.

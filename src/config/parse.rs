@@ -67,6 +67,7 @@ pub fn parse(source: &Arc<Source>) -> Result<Stack, Problems> {
         components,
         sections,
         mirrors,
+        pins: Arc::default(),
     })
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use super::pins::Pins;
 use super::setting::{Node, Setting, Source, Span};
 
 /// Index of a host in [`Stack::hosts`].
@@ -33,6 +34,8 @@ pub struct Stack {
     pub sections: IndexMap<String, Node>,
     /// Where downloads go instead of upstream; first match wins.
     pub mirrors: Vec<Mirror>,
+    /// Digests of what the stack downloads, from the file beside the config.
+    pub pins: Arc<Pins>,
 }
 
 impl Stack {

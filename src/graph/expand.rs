@@ -46,6 +46,7 @@ pub(super) fn expand_all(
             ),
         ]),
         hosts: stack.hosts.iter().map(host).collect(),
+        pins: stack.pins.clone(),
         ..Shared::default()
     };
     let chosen = choose(stack, catalog, &mut problems);
@@ -120,6 +121,9 @@ pub(super) fn expand_all(
     expansion.bind(&blocks, &mut graph, &mut problems);
     if problems.is_empty() {
         expansion.connect(&blocks, &mut graph, &mut problems);
+    }
+    if problems.is_empty() {
+        super::pins::hold(&mut graph, &mut problems);
     }
     problems.into_result(graph)
 }

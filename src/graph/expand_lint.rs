@@ -106,6 +106,7 @@ fn made_up(catalog: &Catalog, component: &str, setting: &str, value: &Setting) -
         components: components.collect(),
         sections: IndexMap::new(),
         mirrors: Vec::new(),
+        pins: Arc::default(),
     }
 }
 

@@ -9,9 +9,10 @@ use minijinja::value::{Enumerator, Object, ObjectRepr};
 use minijinja::{Error, ErrorKind, State, Value as Jinja};
 
 use crate::catalog::{
-    Piece, Placeholder, Purpose, Recipe, Task, Template, Value, evaluate_for, split_placeholders,
+    ImageRef, Piece, Placeholder, Purpose, Recipe, Task, Template, Value, evaluate_for,
+    pinned_image, split_placeholders,
 };
-use crate::config::{Host, HostId, suggest_help};
+use crate::config::{Host, HostId, Pins, suggest_help};
 use crate::secret::SecretRef;
 
 /// A value to come, before it is known which host's.
@@ -43,6 +44,8 @@ pub(super) struct Shared {
     pub steps: HashMap<String, Provider>,
     /// `images`, once they are known: those of all components.
     pub images: OnceLock<Jinja>,
+    /// Digests that the stack pins.
+    pub pins: Arc<Pins>,
     /// Values to come, by the number of their placeholders.
     pub symbols: Mutex<IndexSet<Symbol>>,
     /// Why the last evaluation failed, where the template engine could not say it.
@@ -127,6 +130,9 @@ impl Object for Scope {
                 scope: self.clone(),
                 raw: key == "file_raw",
             }),
+            "pinned" => pinned(base, Pinned::Whole),
+            "pinned_tag" => pinned(base, Pinned::Tag),
+            "pinned_digest" => pinned(base, Pinned::Digest),
             _ => return None,
         })
     }
@@ -262,6 +268,53 @@ impl Object for File {
         } else {
             Jinja::from(rendered.to_string())
         })
+    }
+}
+
+/// Which part of an image's name is given, with the digest that the stack pins.
+#[derive(Debug, Clone, Copy)]
+enum Pinned {
+    /// `pinned(image)`: all of it.
+    Whole,
+    /// `pinned_tag(image)`: what comes after the repository's colon, `1.2` or `1.2@sha256:…`.
+    Tag,
+    /// `pinned_digest(image)`: `sha256:…`, or nothing.
+    Digest,
+}
+
+#[derive(Debug)]
+struct PinnedImage {
+    pins: Arc<Pins>,
+    part: Pinned,
+}
+
+fn pinned(base: &Base, part: Pinned) -> Jinja {
+    Jinja::from_object(PinnedImage {
+        pins: base.shared.pins.clone(),
+        part,
+    })
+}
+
+impl Object for PinnedImage {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn call(self: &Arc<Self>, _state: &mut State<'_, '_>, args: &[Jinja]) -> Result<Jinja, Error> {
+        let (written,): (&str,) = minijinja::value::from_args(args)?;
+        let whole = pinned_image(written, &self.pins);
+        let Ok(image) = ImageRef::parse(&whole) else {
+            // What is no image is said where images are listed.
+            return Ok(Jinja::from(written));
+        };
+        Ok(Jinja::from(match self.part {
+            Pinned::Whole => whole,
+            Pinned::Tag => match (image.tag, image.digest) {
+                (Some(tag), Some(digest)) => format!("{tag}@{digest}"),
+                (tag, _) => tag.unwrap_or_default(),
+            },
+            Pinned::Digest => image.digest.unwrap_or_default(),
+        }))
     }
 }
 

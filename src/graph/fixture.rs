@@ -127,5 +127,6 @@ fn stack(hosts: Vec<Host>) -> Stack {
         components: IndexMap::new(),
         sections: IndexMap::<String, Node>::new(),
         mirrors: Vec::new(),
+        pins: Arc::default(),
     }
 }

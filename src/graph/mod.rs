@@ -25,6 +25,9 @@ mod label;
 mod order;
 mod pattern;
 mod picture;
+mod pins;
+#[cfg(test)]
+mod pins_tests;
 mod query;
 mod select;
 mod set;
@@ -44,6 +47,7 @@ pub use keys::{Keyed, keys};
 pub use label::{Label, LabelError};
 pub use order::Order;
 pub use picture::Hosts;
+pub use pins::{Download, Downloads};
 pub use query::{Cycle, Links};
 pub use select::{SelectError, Selection, Selector};
 pub use set::StepSet;

@@ -144,6 +144,7 @@ fn graph(hosts: u32, steps: Vec<(Option<Arc<Task>>, Target, Inputs)>, holes: Vec
         components: Default::default(),
         sections: Default::default(),
         mirrors: Vec::new(),
+        pins: Arc::default(),
     };
     let inputs: Arc<Inputs> = Arc::new(steps[0].2.clone());
     let steps = steps

@@ -62,6 +62,7 @@ fn stack(hosts: Vec<Host>) -> Arc<Stack> {
         components: indexmap::IndexMap::new(),
         sections: indexmap::IndexMap::new(),
         mirrors: Vec::new(),
+        pins: Arc::default(),
     })
 }
 

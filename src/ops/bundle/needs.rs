@@ -1,9 +1,10 @@
 //! What a stack needs of the internet: downloads, charts and images of its steps, with the steps that need them. Fetches nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use crate::catalog::{ImageRef, Value, Values, images_in};
-use crate::config::Mirror;
+use crate::catalog::{ImageRef, Value, Values, images_in, pin_images};
+use crate::config::{Mirror, Pins};
 use crate::graph::{Graph, StepSet};
 use crate::probe::Known;
 use crate::target::artifact::{self, Download, Platform, downloads};
@@ -20,6 +21,8 @@ pub struct Needs {
     pub images: BTreeMap<ImageRef, BTreeSet<String>>,
     /// Whether a step puts images on hosts beforehand.
     pub staged: bool,
+    /// Digests that the stack pins, for images that are found later.
+    pins: Arc<Pins>,
 }
 
 impl Needs {
@@ -34,7 +37,10 @@ impl Needs {
         mirrors: &[Mirror],
     ) -> Result<Self, Vec<String>> {
         let known = Known::new(graph, []);
-        let mut needs = Self::default();
+        let mut needs = Self {
+            pins: graph.stack.pins.clone(),
+            ..Self::default()
+        };
         let mut wrong = BTreeSet::new();
         let mut components = BTreeSet::new();
         for id in graph.ids().filter(|id| chosen.contains(*id)) {
@@ -105,7 +111,7 @@ impl Needs {
 
     /// Adds the images that a text with objects names.
     pub fn named_in(&mut self, objects: &str, name: &str) {
-        for image in images_in(objects) {
+        for image in images_in(&pin_images(objects, &self.pins)) {
             if let Ok(image) = ImageRef::parse(&image) {
                 self.image(image, name);
             }

@@ -72,7 +72,14 @@ pub fn downloads(
         mirrors,
     )?;
     let (digests, held_to) = match digest {
-        Wanted::Pinned(sha256) => (MirrorDigests::Pinned, HeldTo::Sha256(sha256)),
+        Wanted::Pinned(sha256) => {
+            let upstream = urls[arch];
+            let mirror = mirrors
+                .iter()
+                .find(|mirror| upstream.starts_with(mirror.prefix.as_str()));
+            let digests = mirror.map_or(MirrorDigests::Pinned, |mirror| mirror.digests);
+            (digests, HeldTo::Sha256(sha256))
+        }
         Wanted::Listed {
             checksums: from,
             mirror,

@@ -31,7 +31,9 @@ pub enum FetchError {
         message: String,
     },
     /// It is another file.
-    #[error("{url} has sha256 {found}, wanted {wanted}: nothing was installed")]
+    #[error(
+        "{url} has sha256 {found}, wanted {wanted}: nothing was installed; the file was replaced there or on the way, or another one was pinned"
+    )]
     Digest {
         /// Address.
         url: String,

@@ -87,8 +87,9 @@ impl ActionProbe for Install {
 
     fn facts(&self, inputs: &Values, seen: &[Seen]) -> Result<Facts, Fault> {
         let pins = inputs::map(inputs, "sha256").map_err(group::senseless)?;
+        let checksums = inputs::map(inputs, "checksums").map_err(group::senseless)?;
         match group::all(seen)?.first() {
-            Some((_, told)) => Ok(record::facts(told, &pins)),
+            Some((_, told)) => Ok(record::facts(told, &pins, &checksums)),
             None => Err(group::senseless("an artifact is for one host".to_owned())),
         }
     }
@@ -254,7 +255,7 @@ impl Job<'_> {
                     String::from_utf8_lossy(&reply.stdout).trim(),
                     self.sha256
                 ),
-                Some("the file was changed upstream or on the way: compare with the release's own checksums before pinning anew".to_owned()),
+                Some("the file was changed upstream or on the way: find out which before `foundry stack pin --update --accept` takes the new one".to_owned()),
             ),
             Some(status::UNREACHABLE) => (
                 format!("the host can't download {}", self.source.url),
@@ -426,7 +427,7 @@ mod tests {
             ("file.size", "19"),
             ("file.mtime", "1700000000"),
         ]);
-        let facts = record::facts(&told, &[("amd64", digest.as_str())].into());
+        let facts = record::facts(&told, &[("amd64", digest.as_str())].into(), &[].into());
         assert_eq!(facts["state"].value(), "installed", "{record}");
         assert!(!root.path().join(".downloads").join(&digest).exists());
     }

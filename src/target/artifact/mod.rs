@@ -56,6 +56,18 @@ pub async fn unpinned(url: &str, mirrors: &[Mirror]) -> Result<(PathBuf, String)
         .map_err(|error| error.to_string())
 }
 
+/// Returns what a release's own checksum file says of the file at `url`; both are addresses as recipes write them.
+///
+/// # Errors
+/// When it can't be had, or says nothing of that file.
+pub async fn listed(checksums: &str, url: &str, mirrors: &[Mirror]) -> Result<String, String> {
+    let at = mirrored(checksums, mirrors);
+    let text = fetch::text(&at).await.map_err(|error| error.to_string())?;
+    let url = mirrored(url, mirrors);
+    let name = source::file_name(&url);
+    source::listed(&text, name).ok_or_else(|| format!("{at} says nothing of {name}"))
+}
+
 /// Returns the text at an address.
 ///
 /// # Errors

@@ -20,7 +20,9 @@ pub fn folder(name: &str, version: &str) -> String {
 ///
 /// The file counts as the one that was verified while its size and time of change are those of the record: somebody who
 /// changes it and sets its time back on purpose is not noticed.
-pub fn facts(told: &Facts, pins: &BTreeMap<&str, &str>) -> Facts {
+///
+/// Of a download that a mirror had repackaged a pin says nothing, unless no checksum file says otherwise.
+pub fn facts(told: &Facts, pins: &BTreeMap<&str, &str>, checksums: &BTreeMap<&str, &str>) -> Facts {
     let record: BTreeMap<&str, &str> = fact(told, "record", "content")
         .lines()
         .filter_map(|line| line.split_once(' '))
@@ -28,7 +30,7 @@ pub fn facts(told: &Facts, pins: &BTreeMap<&str, &str>) -> Facts {
     let kept = |name: &str| record.get(name).copied().unwrap_or("absent");
     let wanted = pins
         .get(kept("arch"))
-        .filter(|_| kept("digests") != "mirror");
+        .filter(|_| kept("digests") != "mirror" || !checksums.contains_key(kept("arch")));
     let state = if !record.contains_key("sha256") || fact(told, "file", "kind") == "absent" {
         "absent"
     } else if wanted.is_some_and(|pin| !pin.eq_ignore_ascii_case(kept("sha256"))) {
@@ -59,9 +61,32 @@ mod tests {
     fn state(record: &str, file: &[(&str, &str)], pins: &[(&str, &str)]) -> String {
         let mut told = fixture::facts(file);
         told.insert("record.content".into(), record.into());
-        facts(&told, &pins.iter().copied().collect())["state"]
+        let sums = [("amd64", "https://x/sums")].into();
+        facts(&told, &pins.iter().copied().collect(), &sums)["state"]
             .value()
             .to_owned()
+    }
+
+    #[test]
+    fn a_pin_that_no_checksum_file_stands_against_holds_for_what_a_mirror_repackaged() {
+        let mut told = fixture::facts(&[
+            ("file.kind", "file"),
+            ("file.size", "10"),
+            ("file.mtime", "20"),
+        ]);
+        told.insert(
+            "record.content".into(),
+            RECORD.replace("pinned", "mirror").as_str().into(),
+        );
+        let found = |pin| {
+            facts(&told, &[("amd64", pin)].into(), &BTreeMap::new())["state"]
+                .value()
+                .to_owned()
+        };
+        assert_eq!(
+            (found("ab"), found("cd")),
+            ("installed".to_owned(), "another".to_owned())
+        );
     }
 
     #[test]

@@ -236,7 +236,7 @@ impl Registry {
         let manifest = Manifest::parse(text).map_err(|why| format!("{url} {why}"))?;
         if is_digest(key) && manifest.about.digest != key {
             return Err(format!(
-                "{url} has {}: the registry or somebody on the way gives another one",
+                "{url} has {}, wanted {key}: the registry or somebody on the way gives another one; nothing of it was taken",
                 manifest.about.digest
             ));
         }
@@ -263,7 +263,10 @@ impl Registry {
     /// # Errors
     /// When they can't be had, or a platform has none.
     pub async fn image(&self, reference: &ImageRef, wanted: &[Platform]) -> Result<Image, String> {
-        let top = self.manifest(reference, reference.key()).await?;
+        let top = match self.manifest(reference, reference.key()).await {
+            Ok(top) => top,
+            Err(why) => return Err(self.gone(reference, why).await),
+        };
         let mut platforms = Vec::new();
         if top.config.is_some() {
             let own = self.platform_of(reference, &top).await?;
@@ -301,6 +304,23 @@ impl Registry {
             top,
             platforms,
         })
+    }
+
+    /// Words why an image can't be had; of one that is known by its digest, what its tag is now.
+    async fn gone(&self, reference: &ImageRef, why: String) -> String {
+        let (Some(digest), Some(tag)) = (&reference.digest, &reference.tag) else {
+            return why;
+        };
+        if !why.contains("404") {
+            return why;
+        }
+        match self.manifest(reference, tag).await {
+            Ok(now) if now.about.digest != *digest => format!(
+                "{why}: the tag `{tag}` is {} now, pinned is {digest}; find out who moved it before `foundry stack pin --update --accept` takes the new one",
+                now.about.digest
+            ),
+            _ => why,
+        }
     }
 
     /// Returns what an image that is in no list runs on, which its config says.

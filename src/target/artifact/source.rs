@@ -50,7 +50,10 @@ pub fn choose(
         .find(|mirror| url.starts_with(mirror.prefix.as_str()));
     let from_mirror = mirror.is_some_and(|mirror| mirror.digests == MirrorDigests::Mirror);
     let digest = match pins.get(arch) {
-        Some(pin) if !from_mirror => Wanted::Pinned(pin.to_ascii_lowercase()),
+        // Where nothing else says what it must be, the pin holds whoever has packed it.
+        Some(pin) if !from_mirror || checksums.is_empty() => {
+            Wanted::Pinned(pin.to_ascii_lowercase())
+        }
         _ if checksums.is_empty() => {
             return Err(format!(
                 "nothing says what {url} must be: the recipe pins no sha256 for {arch} and names no checksum file"
@@ -193,14 +196,10 @@ mod tests {
     #[test]
     fn nothing_to_hold_it_to_is_an_error_and_so_is_an_unknown_architecture() {
         assert!(chosen(&[], "", &[]).unwrap_err().contains("nothing says"));
-        assert!(
-            chosen(
-                &[("amd64", "ab")],
-                "",
-                &mirror("file:///m", MirrorDigests::Mirror)
-            )
-            .is_err()
-        );
+        let repackaged = mirror("file:///m", MirrorDigests::Mirror);
+        assert!(chosen(&[], "", &repackaged).is_err());
+        let pinned = chosen(&[("amd64", "ab")], "", &repackaged).unwrap();
+        assert_eq!(pinned.digest, Wanted::Pinned("ab".into()));
         let error = choose(
             "riscv64",
             &[("amd64", URL)].into(),

@@ -39,6 +39,21 @@ fn record_of(path: &str) -> String {
     format!("{RECORDS}/{}", path.replace('/', "_"))
 }
 
+/// As [`record::facts`]; an archive of the same name that was made of another digest is another one.
+fn image_facts(told: &Facts, image: &str) -> Facts {
+    let mut facts = record::facts(told, &BTreeMap::new(), &BTreeMap::new());
+    let mut lines = group::fact(told, "record", "content").lines();
+    let recorded = lines.find_map(|line| line.strip_prefix("image "));
+    if facts
+        .get("state")
+        .is_some_and(|state| state.value() == "installed")
+        && recorded != Some(image)
+    {
+        facts.insert("state".to_owned(), "another".into());
+    }
+    facts
+}
+
 impl ActionProbe for StageImage {
     fn questions(&self, inputs: &Values) -> Result<Vec<Question>, String> {
         let path = inputs::text(inputs, "path")?;
@@ -55,9 +70,10 @@ impl ActionProbe for StageImage {
         ])
     }
 
-    fn facts(&self, _: &Values, seen: &[Seen]) -> Result<Facts, Fault> {
+    fn facts(&self, inputs: &Values, seen: &[Seen]) -> Result<Facts, Fault> {
+        let image = wanted(inputs).map_err(group::senseless)?.to_string();
         match group::all(seen)?.first() {
-            Some((_, told)) => Ok(record::facts(told, &BTreeMap::new())),
+            Some((_, told)) => Ok(image_facts(told, &image)),
             None => Err(group::senseless("an image is for one host".to_owned())),
         }
     }
@@ -203,4 +219,32 @@ impl<W: io::Write> io::Write for Hashing<W> {
 /// When the inputs make no sense.
 pub fn wanted(inputs: &Values) -> Result<ImageRef, String> {
     ImageRef::parse(inputs::text(inputs, "image")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_of_another_digest_is_another_image() {
+        let told = crate::target::fixture::facts(&[
+            (
+                "record.content",
+                "image docker.io/a:1@sha256:aa\nsha256 ab\narch amd64\nsize 10\nmtime 20\n",
+            ),
+            ("file.kind", "file"),
+            ("file.size", "10"),
+            ("file.mtime", "20"),
+        ]);
+        let state = |image| image_facts(&told, image)["state"].value().to_owned();
+        assert_eq!(state("docker.io/a:1@sha256:aa"), "installed");
+        assert_eq!(state("docker.io/a:1@sha256:bb"), "another");
+        assert_eq!(state("docker.io/a:1"), "another");
+        let none =
+            crate::target::fixture::facts(&[("record.content", "absent"), ("file.kind", "absent")]);
+        assert_eq!(
+            image_facts(&none, "docker.io/a:1")["state"].value(),
+            "absent"
+        );
+    }
 }

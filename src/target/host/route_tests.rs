@@ -34,6 +34,7 @@ fn stack(hosts: Vec<Host>) -> Stack {
         components: indexmap::IndexMap::new(),
         sections: indexmap::IndexMap::new(),
         mirrors: Vec::new(),
+        pins: Arc::default(),
     }
 }
 

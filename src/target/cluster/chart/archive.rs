@@ -39,8 +39,10 @@ pub struct ChartArchive {
     pub file: PathBuf,
     /// Its SHA-256 in hex.
     pub sha256: String,
-    /// Whether the recipe says which digest it has.
+    /// Whether the recipe, or the stack's pins, say which digest it has.
     pub pinned: bool,
+    /// Whether the repository or registry says so.
+    pub listed: bool,
     /// What leads to it.
     pub found_by: FoundBy,
 }
@@ -158,6 +160,14 @@ pub async fn ahead(given: &Values, mirrors: &[Mirror]) -> Result<ChartArchive, S
         version: inputs::text(given, "version")?,
         sha256: &sha256,
     };
+    find(wanted, mirrors).await
+}
+
+/// As [`ahead`], from what names the chart.
+///
+/// # Errors
+/// When it can't be had, or is another.
+pub async fn find(wanted: Wanted<'_>, mirrors: &[Mirror]) -> Result<ChartArchive, String> {
     locate(wanted, mirrors).await
 }
 
@@ -198,7 +208,7 @@ async fn locate(wanted: Wanted<'_>, mirrors: &[Mirror]) -> Result<ChartArchive, 
             .ok_or_else(|| format!("{image} is no chart"))?;
         if pinned && archive.hex() != wanted.sha256 {
             return Err(format!(
-                "{} {} has sha256 {}, wanted {}",
+                "{} {} has sha256 {}, wanted {}: it was replaced, or another was pinned; find out which before `foundry stack pin --update --accept` takes the new one",
                 wanted.chart,
                 wanted.version,
                 archive.hex(),
@@ -210,6 +220,7 @@ async fn locate(wanted: Wanted<'_>, mirrors: &[Mirror]) -> Result<ChartArchive, 
             file: registry.blob(&image, archive).await?,
             sha256: archive.hex().to_owned(),
             pinned,
+            listed: true,
             found_by: FoundBy::Manifest(
                 Registry::manifest_at(&image, image.key()),
                 manifest.text.clone(),
@@ -231,6 +242,7 @@ async fn locate(wanted: Wanted<'_>, mirrors: &[Mirror]) -> Result<ChartArchive, 
             Some((at, entry)),
         )
     };
+    let listed = !digest.is_empty();
     let held_to = if pinned {
         wanted.sha256.to_owned()
     } else {
@@ -259,6 +271,7 @@ async fn locate(wanted: Wanted<'_>, mirrors: &[Mirror]) -> Result<ChartArchive, 
         file,
         sha256,
         pinned,
+        listed,
         found_by,
     })
 }

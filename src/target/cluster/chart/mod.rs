@@ -8,6 +8,6 @@ mod order;
 mod release;
 mod repair;
 
-pub use archive::{ChartArchive, FoundBy, ahead, merged, names};
+pub use archive::{ChartArchive, FoundBy, Wanted as WantedChart, ahead, find, merged, names};
 pub use order::{ChartOrder, SETTLED};
 pub use release::Releases;

@@ -1,10 +1,10 @@
-//! `cluster.manifest-url`: objects of a file that is downloaded here, held to its digest, and kept in the cache. Does not
-//! know what they are for.
+//! `cluster.manifest-url`: objects of a file that is downloaded here, held to its digest, and kept in the cache; its
+//! images as pinned. Does not know what they are for.
 
 use super::super::bundle::Bundle;
 use super::super::object::parse;
 use super::manifest::{timeout, waits};
-use crate::catalog::Values;
+use crate::catalog::{Values, pin_images};
 use crate::config::Stack;
 use crate::target::{artifact, inputs};
 
@@ -21,6 +21,7 @@ pub async fn read(given: &Values, stack: &Stack) -> Result<Bundle, String> {
     let path = artifact::fetched(url, sha256, &stack.mirrors).await?;
     let text = artifact::read_again(&path, sha256, LONGEST).await?;
     let text = String::from_utf8(text).map_err(|error| format!("{url}: {error}"))?;
+    let text = pin_images(&text, &stack.pins);
     let objects = parse(&text, "").map_err(|why| format!("{url}: {why}"))?;
     if objects.is_empty() {
         return Err(format!("{url} holds no objects"));
