@@ -8,6 +8,7 @@ use super::Global;
 use super::exit::{CliError, CliResult, Ending};
 use super::fingerprints;
 use super::look::{Looked, look};
+use super::pinned::PinnedOptions;
 use super::print::{Output, warn};
 use super::reports::{ReportOptions, close, reports};
 use super::rollout::RolloutOptions;
@@ -76,6 +77,8 @@ pub struct BuildOptions {
     shard: ShardOptions,
     #[command(flatten)]
     reports: ReportOptions,
+    #[command(flatten)]
+    pinned: PinnedOptions,
     /// A component and the version to build in place of the config's.
     #[arg(skip)]
     pub version: Option<(String, String)>,
@@ -105,6 +108,7 @@ pub async fn build(
         None => selection,
     };
     let rollouts = options.rollout.resolve(&session, &selection)?;
+    let unpinned = options.pinned.check(&session, &selection)?;
     if dry_run {
         return super::plan::show(&session, &selection, options.output, global).await;
     }
@@ -130,6 +134,9 @@ pub async fn build(
             "shard {} of run {} (by {from}): {mine}",
             party.shard, party.generation
         ));
+    }
+    if let Some(unpinned) = unpinned {
+        tell.note(&unpinned);
     }
     let stop = Stop::new();
     let listening = tokio::spawn(listen(stop.clone()));

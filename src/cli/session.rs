@@ -11,7 +11,7 @@ use super::exit::{CliError, Ending};
 use super::home::{Home, HomeError};
 use super::print::warn;
 use crate::catalog::{AllProblems, Catalog, Rollout, resolve_rollout};
-use crate::config::{Node, Problems, Setting, Stack, render, render_warnings};
+use crate::config::{Node, Pins, Problems, Setting, Stack, render, render_warnings};
 use crate::graph::{Graph, SelectError, Selection, Selector, expand};
 use crate::secret::private;
 
@@ -59,6 +59,18 @@ impl Session {
             }
         }
         warn_of_writable(&home, global.config.as_deref());
+        Self::of(home, stack)
+    }
+
+    /// As [`Self::open`], with a graph that is held to no pins; returns them.
+    pub fn open_without_pins(global: &Global) -> Result<(Self, Arc<Pins>), CliError> {
+        let home = Home::from_env()?;
+        let mut stack = home.load(global.config.as_deref())?;
+        let pins = std::mem::take(&mut stack.pins);
+        Ok((Self::of(home, stack)?, pins))
+    }
+
+    fn of(home: Home, stack: Stack) -> Result<Self, CliError> {
         let stack = Arc::new(stack);
         let catalog = load_catalog(&home)?;
         let graph = Arc::new(expand(&stack, &catalog)?);

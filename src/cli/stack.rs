@@ -40,6 +40,7 @@ enum StackCommand {
         #[arg(long, value_enum, default_value_t)]
         output: Output,
     },
+    Pin(super::stack_pin::PinArgs),
     /// Checks the config against the catalog; touches nothing
     Validate,
 }
@@ -53,6 +54,7 @@ pub async fn stack(args: StackArgs, global: &Global) -> CliResult {
         }
         StackCommand::Status { output } => status(&whole, output, global).await,
         StackCommand::Outdated { offline, output } => outdated(offline, output, global).await,
+        StackCommand::Pin(args) => super::stack_pin::pin(args, global).await,
         StackCommand::Validate => validate(global),
     }
 }

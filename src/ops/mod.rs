@@ -2,6 +2,7 @@
 
 pub mod bundle;
 pub mod cluster;
+pub mod pins;
 pub mod shards;
 pub mod storage;
 pub mod support;
