@@ -12,6 +12,8 @@ mod helm;
 mod images;
 #[path = "charts/order.rs"]
 mod order;
+#[path = "charts/pins.rs"]
+mod pins;
 #[path = "charts/stacks.rs"]
 mod stacks;
 #[path = "charts/values.rs"]

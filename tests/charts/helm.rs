@@ -24,16 +24,37 @@ fn helm() -> Option<PathBuf> {
         .find(|program| program.is_file())
 }
 
-#[test]
-fn every_chart_takes_the_values_of_its_recipe() {
-    let Some(charts) = std::env::var_os("FOUNDRY_TEST_CHARTS").map(PathBuf::from) else {
+/// Where the charts are, and what renders them.
+pub struct Charts {
+    folder: PathBuf,
+    helm: PathBuf,
+}
+
+/// Finds the charts and a Helm; `None`: they are not at hand, and that was said.
+pub fn charts() -> Option<Charts> {
+    let Some(folder) = std::env::var_os("FOUNDRY_TEST_CHARTS").map(PathBuf::from) else {
         eprintln!("SKIPPED: FOUNDRY_TEST_CHARTS names no folder with the charts");
-        return;
+        return None;
     };
     let Some(helm) = helm() else {
         eprintln!("SKIPPED: no helm in PATH, and FOUNDRY_TEST_HELM names none");
+        return None;
+    };
+    Some(Charts { folder, helm })
+}
+
+/// Renders the chart of a step; `None` if it is not at hand.
+pub fn rendered(charts: &Charts, step: &Step) -> Option<Result<String, String>> {
+    let chart = find(&charts.folder, &text(step, "chart"), &text(step, "version"))?;
+    Some(render(&charts.helm, &chart, step))
+}
+
+#[test]
+fn every_chart_takes_the_values_of_its_recipe() {
+    let Some(Charts { folder, helm }) = charts() else {
         return;
     };
+    let charts = folder;
     let mut work = Work {
         charts: &charts,
         helm: &helm,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use foundry::catalog::{Catalog, Files, Value};
-use foundry::config::{self, Source};
+use foundry::config::{self, Pins, Source};
 use foundry::graph::{Graph, Step, expand};
 use foundry::secret::Secret;
 
@@ -127,11 +127,17 @@ fn catalog() -> Result<Catalog, String> {
 
 /// Expands a config.
 pub fn expanded(text: &str) -> Result<Graph, String> {
+    expanded_with(text, Arc::default())
+}
+
+/// As [`expanded`], held to pins.
+pub fn expanded_with(text: &str, pins: Arc<Pins>) -> Result<Graph, String> {
     let source = Arc::new(Source {
         name: "stack.yaml".to_owned(),
         text: text.to_owned(),
     });
-    let stack = config::parse(&source).map_err(|problems| problems.to_string())?;
+    let mut stack = config::parse(&source).map_err(|problems| problems.to_string())?;
+    stack.pins = pins;
     let catalog = catalog()?;
     expand(&Arc::new(stack), &catalog).map_err(|problems| problems.to_string())
 }
