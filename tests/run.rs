@@ -1,5 +1,7 @@
 //! Whole runs on real shells: what is looked at, what is done, in what order, and what is told of it.
 
+#[path = "run/fenced.rs"]
+mod fenced;
 #[path = "support/keeper.rs"]
 mod keeper;
 #[path = "run/locked.rs"]

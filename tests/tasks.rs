@@ -122,7 +122,7 @@ impl One {
             stamp: None,
             by_stamp: false,
         };
-        let application = Application::new(job, Nonce::new([2; 16])).unwrap();
+        let application = Application::new(job, Nonce::new([2; 16]), None).unwrap();
         let applied = application.read(&run(application.program()));
         (applied.ended, applied.output)
     }
@@ -136,7 +136,7 @@ impl One {
             stamp: None,
             by_stamp: false,
         };
-        let application = Application::new(job, Nonce::new([3; 16])).unwrap();
+        let application = Application::new(job, Nonce::new([3; 16]), None).unwrap();
         let applied = application.read(&run(application.program()));
         assert_eq!(applied.ended, Ended::Well, "{}", applied.output);
     }
@@ -311,7 +311,7 @@ impl One {
             stamp: None,
             by_stamp: false,
         };
-        let application = Application::new(job, Nonce::new([4; 16])).unwrap();
+        let application = Application::new(job, Nonce::new([4; 16]), None).unwrap();
         let applied = application.read(&run(application.program()));
         assert_eq!(applied.ended, Ended::Status(1));
         assert!(path.exists());

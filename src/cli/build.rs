@@ -19,9 +19,9 @@ use crate::catalog::Rollout;
 use crate::config::HostId;
 use crate::event::{HostProbed, HostUnreachable, Summary, What};
 use crate::graph::{Selection, Target};
-use crate::probe::HostAnswered;
+use crate::probe::{AccessError, HostAnswered};
 use crate::report::Reporter;
-use crate::run::lock::{Party, Patience, take};
+use crate::run::lock::{Party, Request, SeenRuns, take};
 use crate::run::{Limits, RunRequest, Stop, Tell, has_work, refuse, run};
 use crate::target::BuiltIn;
 
@@ -202,17 +202,21 @@ impl Build<'_> {
         }
         let mut lock = None;
         if has_work(&looked.plan, self.selection) {
-            let taken = take(
-                &self.session.stack,
-                &within_reach(&looked),
-                &*self.wired.fleet,
-                self.party,
-                Patience::default(),
-                self.tell,
-                self.stop,
-            )
-            .await;
-            let taken = match taken {
+            let seen = SeenRuns::of(&looked.observed, self.party);
+            let (hosts, unreachable) = hosts(&looked);
+            let request = Request {
+                party: self.party,
+                ..Request::new(
+                    &self.session.stack,
+                    &hosts,
+                    &unreachable,
+                    &seen,
+                    &*self.wired.fleet,
+                    self.tell,
+                    self.stop,
+                )
+            };
+            let taken = match take(&request, &self.wired.gate).await {
                 Ok(taken) => taken,
                 Err(crate::run::lock::LockError::Interrupted) => return Ok(self.interrupted()),
                 Err(error) => {
@@ -223,7 +227,7 @@ impl Build<'_> {
                     return Ok(refuse(self.tell, &format!("{error}{hint}")));
                 }
             };
-            // Somebody else was at work since we looked.
+            // Somebody else may have been at work since we looked, or is still: the gate raises the fences first.
             if taken.waited() {
                 match self.look().await {
                     Ok(Some(again)) => looked = again,
@@ -246,6 +250,7 @@ impl Build<'_> {
             plan: looked.plan,
             fingerprints: looked.fingerprints,
             writers: self.wired.fleet.clone(),
+            gate: self.wired.gate.clone(),
             actions: Arc::new(BuiltIn::default()),
             keeper: self.wired.keeper.clone(),
             secrets: self.wired.resolver.clone(),
@@ -339,14 +344,17 @@ fn host_answered(session: &Session, tell: &Tell, answered: &HostAnswered<'_>) {
     });
 }
 
-/// Returns the hosts that answered, in the order of the config.
-fn within_reach(looked: &Looked) -> Vec<HostId> {
-    (0..)
-        .map(HostId)
-        .zip(&looked.observed.hosts)
-        .filter(|(_, answer)| !matches!(answer, Some(Err(_))))
-        .map(|(host, _)| host)
-        .collect()
+/// Returns all hosts in the order of the config, and those that could not be asked.
+fn hosts(looked: &Looked) -> (Vec<HostId>, BTreeMap<HostId, AccessError>) {
+    let hosts = (0..).map(HostId).zip(&looked.observed.hosts);
+    let unreachable = hosts.clone().filter_map(|(host, answer)| match answer {
+        Some(Err(error)) => Some((host, error.clone())),
+        Some(Ok(_)) | None => None,
+    });
+    (
+        hosts.clone().map(|(host, _)| host).collect(),
+        unreachable.collect(),
+    )
 }
 
 /// Returns the command line as it was typed.
@@ -357,7 +365,8 @@ fn typed() -> String {
         .join(" ")
 }
 
-/// Presses `stop` at each Ctrl-C, and at the signal that ends services and CI jobs.
+/// Presses `stop` at each Ctrl-C, and at the signal that ends services and CI jobs. When the terminal is closed, running
+/// steps come to their end: nobody can be asked whether they are to be stopped.
 async fn listen(stop: Stop) {
     #[cfg(unix)]
     {
@@ -368,16 +377,39 @@ async fn listen(stop: Stop) {
         ) else {
             return;
         };
+        // Under `nohup` it stays ignored.
+        let mut hangup = if hangup_is_ignored() {
+            None
+        } else {
+            signal(SignalKind::hangup()).ok()
+        };
         loop {
+            let hung_up = async {
+                match &mut hangup {
+                    Some(hangup) => hangup.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
+                _ = interrupt.recv() => stop.press(),
+                _ = terminate.recv() => stop.press(),
+                _ = hung_up => stop.end(),
             }
-            stop.press();
         }
     }
     #[cfg(not(unix))]
     while tokio::signal::ctrl_c().await.is_ok() {
         stop.press();
     }
+}
+
+/// Returns whether whoever started this process had it ignore the closing of its terminal.
+#[cfg(unix)]
+fn hangup_is_ignored() -> bool {
+    // Signals that are ignored, as bits; the first is SIGHUP. Where the system does not tell, none is.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored
+        .and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())
+        .is_some_and(|bits| bits & 1 == 1)
 }

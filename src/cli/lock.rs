@@ -4,12 +4,12 @@ use clap::{Args, Subcommand};
 
 use super::Global;
 use super::exit::{CliError, CliResult, Ending};
-use super::print::{Output, print, print_json};
+use super::print::{Output, print, print_json, warn};
 use super::prompt::someone_there;
 use super::session::Session;
 use super::wire::Wired;
 use crate::report::Paint;
-use crate::run::lock::{Found, LockError, Shown, Standing, show, steal};
+use crate::run::lock::{Found, LEASE, LockError, Shown, Standing, show, steal};
 
 /// Shows or removes the lock that keeps two runs from working on one stack at once
 #[derive(Debug, Args)]
@@ -45,6 +45,7 @@ pub async fn lock(args: &LockArgs, global: &Global) -> CliResult {
     let done = match &args.command {
         LockCommand::Show { output } => {
             let shown = show(&session.stack, &*wired.fleet).await?;
+            warn_of_unreachable(&shown);
             match output {
                 Output::Json => print_json(&shown),
                 Output::Text => print(&tell(&session.stack.name, &shown)),
@@ -59,6 +60,7 @@ pub async fn lock(args: &LockArgs, global: &Global) -> CliResult {
 async fn take_away(session: &Session, wired: &Wired, global: &Global) -> CliResult {
     let name = &session.stack.name;
     let shown = show(&session.stack, &*wired.fleet).await?;
+    warn_of_unreachable(&shown);
     let Some(found) = &shown.held else {
         return print(&tell(name, &shown));
     };
@@ -88,6 +90,15 @@ async fn take_away(session: &Session, wired: &Wired, global: &Global) -> CliResu
         ))
     } else {
         print(&format!("Nobody holds the lock of stack {name} any more\n"))
+    }
+}
+
+/// Says of hosts that the lock belongs on rather than on the one that was asked.
+fn warn_of_unreachable(shown: &Shown) {
+    for error in &shown.unreachable {
+        warn(&format!(
+            "a run may hold the lock on a host that cannot be reached: {error}"
+        ));
     }
 }
 
@@ -124,6 +135,9 @@ fn rows(found: &Found, standing: Option<Standing>) -> Vec<(&'static str, String)
         ],
         None => vec![("by", found.words())],
     };
+    if found.number > 0 {
+        rows.push(("fence", found.number.to_string()));
+    }
     if !found.shards.is_empty() {
         rows.push(("shards", found.shards.join(", ")));
     }
@@ -136,7 +150,7 @@ fn rows(found: &Found, standing: Option<Standing>) -> Vec<(&'static str, String)
     rows.push((
         "renewed",
         if means.is_empty() {
-            format!("{age}; good for {} s more", found.lease_left())
+            format!("{age}; good for {} s more", found.lease_left(LEASE))
         } else {
             age
         },

@@ -64,7 +64,7 @@ pub async fn look(
         let round = Round {
             graph,
             known: &known,
-            readers: &*wired.fleet,
+            readers: &*wired.fenced,
             actions: &actions,
             nonce: Nonce::new(random()?),
             at_once: AT_ONCE,

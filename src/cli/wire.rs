@@ -13,7 +13,7 @@ use super::session::Session;
 use crate::config::HostId;
 use crate::graph::{Graph, Target};
 use crate::report::Pause;
-use crate::run::{Keeper, Writers};
+use crate::run::{Fenced, Gate, Keeper, Writers};
 use crate::secret::{Masker, Resolver, SecretStore};
 use crate::target::bao::{BaoService, BaoStore, CA, Sessions};
 use crate::target::cluster::{self, Access, ClusterService};
@@ -53,6 +53,10 @@ fn open_files() -> usize {
 pub struct Wired {
     /// All hosts.
     pub fleet: Arc<Fleet>,
+    /// What all that changes hosts goes through; a run's lock opens it.
+    pub gate: Gate,
+    /// All hosts, through the gate.
+    pub fenced: Arc<dyn Writers>,
     /// The user's keeper.
     pub keeper: Arc<UserKeeper>,
     /// Secrets of the stack.
@@ -91,7 +95,11 @@ impl Wired {
         };
         let fleet = Arc::new(Fleet::new(session.stack.clone(), settings));
 
-        let writers: Arc<dyn Writers> = fleet.clone();
+        let gate = Gate::default();
+        let names = session.stack.hosts.iter().map(|host| host.name.clone());
+        let fenced: Arc<dyn Writers> =
+            Arc::new(Fenced::new(fleet.clone(), gate.clone(), names.collect()));
+        let writers = fenced.clone();
         let keeping: Arc<dyn Keeper> = keeper.clone();
         let sessions = Arc::new(Sessions::new(writers, keeping, session.stack.clone(), CA));
         let service = Arc::new(BaoService::new(sessions.clone()));
@@ -111,11 +119,13 @@ impl Wired {
             store.clone().map(|store| store as Arc<dyn SecretStore>),
             masker.clone(),
         );
-        register_cluster(&fleet, session, &masker, false);
+        register_cluster(&fleet, &fenced, session, &masker, false);
         let truenas = Arc::new(TrueNasService::default());
         fleet.register_service(TRUENAS, truenas.clone(), truenas);
         Ok(Self {
             fleet,
+            gate,
+            fenced,
             keeper,
             resolver: Arc::new(resolver),
             store,
@@ -129,7 +139,7 @@ impl Wired {
     #[must_use]
     pub fn forcing_conflicts(self, session: &Session, wanted: bool) -> Self {
         if wanted {
-            register_cluster(&self.fleet, session, &self.masker, true);
+            register_cluster(&self.fleet, &self.fenced, session, &self.masker, true);
         }
         self
     }
@@ -151,10 +161,15 @@ fn access() -> Access {
 }
 
 /// Hands the fleet the cluster's adapter. Connects to nothing.
-fn register_cluster(fleet: &Arc<Fleet>, session: &Session, masker: &Arc<Masker>, force: bool) {
-    let writers: Arc<dyn Writers> = fleet.clone();
+fn register_cluster(
+    fleet: &Fleet,
+    fenced: &Arc<dyn Writers>,
+    session: &Session,
+    masker: &Arc<Masker>,
+    force: bool,
+) {
     let service = Arc::new(ClusterService::new(
-        writers,
+        fenced.clone(),
         access(),
         session.stack.clone(),
         masker.clone(),

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::batch::{Ask, Batch};
 use super::fact::{Facts, Fault, Stamp};
+use super::fence::{self, Door, Refused};
 use super::frame::{self, Frames, Nonce, Section};
 use super::mask::Mask;
 use super::reader::{Program, Reply};
@@ -53,6 +54,8 @@ pub struct Applications {
     timed: Timed,
     deadline: Duration,
     folder: String,
+    /// The file that notes the program on the host, as a word of the shell, if it goes through a door.
+    work: Option<String>,
     masks: Vec<Mask>,
     stamps: Vec<Option<Arc<Stamp>>>,
     asks: Vec<Arc<Ask>>,
@@ -120,19 +123,27 @@ impl Applications {
     /// The scripts run one after the other under a shell in a session of its own, and so in a process group of its own:
     /// whatever of the group is left when that shell ends is killed. Services that systemd started are not of it. Its text
     /// comes on standard input, so that nothing of it stands in a command line or an environment.
+    ///
+    /// With a `door`, the first script runs only where the host's fence lets the program in, and each further one only while
+    /// it would still do so.
     #[must_use]
-    pub fn new(stack: &str, nonce: Nonce) -> Self {
+    pub fn new(stack: &str, nonce: Nonce, door: Option<&Door>) -> Self {
         let mut text = Zeroizing::new(String::new());
         frame::prelude(&mut text, &nonce);
         let _ = writeln!(text, "setsid sh <<'__{}__' &", nonce.word());
         frame::prelude(&mut text, &nonce);
         text.push_str("__w=0\n");
         text.push_str(&FUNCTIONS.replace("NONCE", nonce.word()));
+        if let Some(door) = door {
+            door.functions(&mut text, true);
+            text.push_str(&FENCED.replace("NONCE", nonce.word()));
+        }
         Self {
             nonce,
             text,
             timed: Timed::default(),
-            deadline: Duration::ZERO,
+            deadline: door.map_or(Duration::ZERO, |_| fence::WAITING),
+            work: door.map(Door::work),
             folder: stamps_folder(stack),
             masks: Vec::new(),
             stamps: Vec::new(),
@@ -170,6 +181,7 @@ impl Applications {
             script,
             stdin: stdin.as_ref().map(|text| text.as_str()),
             folder: &self.folder,
+            fenced: self.work.is_some(),
             nonce: &self.nonce,
         };
         part.render(&mut self.timed, &mut self.text, &job)
@@ -185,6 +197,10 @@ impl Applications {
     #[must_use]
     pub fn finish(mut self) -> Application {
         let verify = Batch::again(self.asks, self.nonce.clone());
+        let ended = match &self.work {
+            Some(work) => format!("[ ! -e {work} ] || : >{work}\n"),
+            None => String::new(),
+        };
         // Where nothing was done there is nothing to look at.
         let _ = write!(
             self.text,
@@ -193,6 +209,7 @@ impl Applications {
              __p=$!\n\
              wait \"$__p\"; __w=$?\n\
              kill -s KILL -- \"-$__p\" 2>/dev/null\n\
+             {ended}\
              [ \"$__w\" -ne 0 ] || {{ __e 0; exit 0; }}\n",
             self.nonce.word()
         );
@@ -217,8 +234,8 @@ impl Application {
     ///
     /// # Errors
     /// When there is no script, or an input can't be handed to one.
-    pub fn new(job: Job<'_>, nonce: Nonce) -> Result<Self, Fault> {
-        let mut all = Applications::new(job.stack, nonce);
+    pub fn new(job: Job<'_>, nonce: Nonce, door: Option<&Door>) -> Result<Self, Fault> {
+        let mut all = Applications::new(job.stack, nonce, door);
         all.add(job)?;
         Ok(all.finish())
     }
@@ -260,6 +277,21 @@ impl Application {
                 applied
             })
             .collect()
+    }
+
+    /// Reads whether the host's fence kept the program out, from its beginning or from some script on.
+    #[must_use]
+    pub fn refusal(&self, reply: &Reply) -> Option<Refused> {
+        let frames = Frames::read(&self.nonce, reply);
+        let section = frames.section("fence").ok()?;
+        let why = String::from_utf8_lossy(&section.out);
+        Some(Refused::read(why.trim_end()))
+    }
+
+    /// Returns whether the program came to its end, so that nothing of it is at work any more.
+    #[must_use]
+    pub fn is_over(&self, reply: &Reply) -> bool {
+        Frames::read(&self.nonce, reply).ended().is_ok()
     }
 
     /// Returns a program for the same host that has this one leave off the jobs which it has not begun.
@@ -401,6 +433,15 @@ return "$1"
 }
 "#;
 
+/// Goes through the door. `__q` says that it is shut, and ends.
+const FENCED: &str = r#"__q() {
+[ -n "$__fence_why" ] || __fence_why=" $__fence_n $__fence_t $__fence_r $__fence_w"
+printf '\nNONCE o fence\n%s\n\nNONCE c fence 0\n' "$__fence_why"
+exit "$__w"
+}
+__fence_enter || __q
+"#;
+
 /// A script with a standard input of this many bytes at most gets it from a here-document, which `dash` writes without a
 /// process of its own.
 const SMALL: usize = 4096;
@@ -412,6 +453,8 @@ struct Part<'a> {
     stdin: Option<&'a str>,
     /// Where the stack's stamps are.
     folder: &'a str,
+    /// The host's fence is looked at before it.
+    fenced: bool,
     nonce: &'a Nonce,
 }
 
@@ -439,7 +482,11 @@ impl Part<'_> {
         let stamp = job.stamp.map(|stamp| quote(&stamp.encode())).transpose()?;
         // Nothing is refused after this.
         let script = timed.ready(self.script, &job.ask.label, &variables, out)?;
-        let _ = writeln!(out, "if [ ! -e {recalled} ]; then\n__a {number}");
+        let _ = writeln!(out, "if [ ! -e {recalled} ]; then");
+        if self.fenced {
+            out.push_str("__fence_read; __fence_ours || __q\n");
+        }
+        let _ = writeln!(out, "__a {number}");
         if job.by_stamp && job.stamp.is_some() {
             // Whatever comes of this, what was there before is no more.
             let _ = writeln!(out, "[ ! -e {folder}/{name} ] || : >{folder}/{name}");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use super::fence::Fence;
 use crate::catalog::{Collector, Value};
 use crate::config::HostId;
 use crate::secret::Secret;
@@ -153,6 +154,12 @@ pub struct HostFacts {
     pub clock: i64,
     /// How many processes the probe started there.
     pub processes: u32,
+    /// The stack's fence there: the last run that changed the host.
+    pub fence: Option<Fence>,
+    /// The number of the last run that took the stack's lock there; 0 if none did.
+    pub lock_number: u64,
+    /// Some program of a run may not have come to its end there.
+    pub at_work: bool,
 }
 
 /// What an apply left beside its effect: the key, and each input's digest or short value so that a later

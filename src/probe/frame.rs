@@ -28,7 +28,9 @@ impl Nonce {
         Ok(Self::new(random))
     }
 
-    pub(super) fn word(&self) -> &str {
+    /// Returns the word itself.
+    #[must_use]
+    pub fn word(&self) -> &str {
         &self.0
     }
 }

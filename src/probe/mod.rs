@@ -5,6 +5,7 @@ mod ask;
 mod batch;
 mod collect;
 mod fact;
+mod fence;
 mod fill;
 mod fold;
 mod frame;
@@ -21,6 +22,7 @@ pub use apply::{Application, Applications, Applied, Ended, Found, Job, Progress}
 pub use ask::{Actions, NotAsked, ask};
 pub use batch::{Answer, Ask, Batch};
 pub use fact::{Differences, Fact, Facts, Fault, HostFacts, Place, Question, Seen, Stamp};
+pub use fence::{Door, Fence, Pass, Refused, WAITING, stack_folder};
 pub use fill::{Filled, Known};
 pub use fold::fold;
 pub use frame::Nonce;

@@ -62,6 +62,8 @@ pub enum AccessKind {
     Lost,
     /// The deadline passed.
     Deadline,
+    /// The host is another run's by now, or this run may not change it any more: nothing was done.
+    Fenced,
     /// The host was reached and could not do it (disk full, no such directory, too much output).
     Host,
     /// Anything else on this side (a local file, a bad key).

@@ -85,7 +85,10 @@ struct Service<'a> {
 pub(super) struct Attempt {
     executor: Arc<Executor>,
     id: StepId,
+    /// Ways past the gate, for programs that have a door of their own.
     writers: Arc<dyn Writers>,
+    /// The same through the gate, for all else.
+    fenced: Arc<dyn Writers>,
     /// Why it is run: what the first look that found something to do found.
     reasons: Vec<Reason>,
     /// Whether anything was changed, or may have been.
@@ -96,10 +99,12 @@ pub(super) struct Attempt {
 
 impl Attempt {
     pub fn new(executor: Arc<Executor>, id: StepId, writers: Arc<dyn Writers>) -> Self {
+        let fenced = executor.fenced(Arc::clone(&writers));
         Self {
             executor,
             id,
             writers,
+            fenced,
             reasons: Vec::new(),
             applied: false,
             first: true,
@@ -305,7 +310,7 @@ impl Attempt {
     /// Looks at this step's target alone, and decides.
     async fn look(&self, step: &Step, values: &Values) -> Result<View, Failure> {
         let shared = &self.executor.shared;
-        let (_, mut look) = self.executor.look_at(&[self.id], &*self.writers).await?;
+        let (_, mut look) = self.executor.look_at(&[self.id], &*self.fenced).await?;
         let Some((_, found)) = look.steps.pop() else {
             return Err(failed("the probe can't be asked yet".to_owned()).into());
         };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::attempt::hosts;
 use super::execute::{Executor, Shared, counts};
+use super::fence::Gate;
 use super::lock::Lock;
 use super::narrate::Narrator;
 use super::rollout::{Rollouts, RuleId, rules};
@@ -72,6 +73,8 @@ pub struct RunRequest {
     pub patience: Duration,
     /// The stack's lock, given back at the end. `None` for a plan with nothing to do.
     pub lock: Option<Lock>,
+    /// What all that changes hosts goes through; opened by the lock.
+    pub gate: Gate,
     /// Told to stop.
     pub stop: Stop,
     /// Told what happens.
@@ -115,6 +118,7 @@ pub async fn run(request: RunRequest) -> Result<Summary, Circle> {
         secrets: request.secrets,
         tell: tell.clone(),
         stop: stop.clone(),
+        gate: request.gate,
         elsewhere: selection.elsewhere.clone(),
         patience: request.patience,
     };

@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 
 use super::attempt::Failure;
 use super::elsewhere::Awaited;
+use super::fence::{Fenced, Gate, Pending};
 use super::metered::Sent;
 use super::prints::Prints;
 use super::rollout::Rule;
@@ -18,10 +19,11 @@ use super::tell::Tell;
 use super::trial::Trial;
 use super::writer::{Actions, Keeper, StepError, Writers};
 use crate::catalog::{Value, Values};
+use crate::config::HostId;
 use crate::event::{Final, Reason, Trouble, Verdict};
 use crate::graph::{Fingerprints, Graph, Hole, Input, StepId, StepSet, Target};
 use crate::plan::{Outputs, Plan};
-use crate::probe::{AccessKind, Known, Observed};
+use crate::probe::{AccessError, AccessKind, Known, Observed};
 use crate::secret::{Masker, Resolver};
 
 /// What the steps of a run have in common.
@@ -35,6 +37,8 @@ pub(super) struct Shared {
     pub secrets: Arc<Resolver>,
     pub tell: Tell,
     pub stop: Stop,
+    /// What all that changes hosts goes through.
+    pub gate: Gate,
     /// Steps that another shard does.
     pub elsewhere: StepSet,
     /// How long to wait for such a step.
@@ -50,6 +54,8 @@ pub(super) struct Executor {
     traces: Mutex<Vec<Trace>>,
     pub prints: Prints,
     pub sent: Sent,
+    /// Names of the hosts.
+    names: Arc<[Arc<str>]>,
     /// What is waited for.
     pub awaited: Awaited,
 }
@@ -86,10 +92,28 @@ impl Executor {
             known: Mutex::new(shared.plan.known.clone()),
             traces: Mutex::new(vec![Trace::default(); shared.graph.steps.len()]),
             sent: (0..hosts).map(|_| AtomicU32::new(0)).collect(),
+            names: {
+                let hosts = shared.graph.stack.hosts.iter();
+                hosts.map(|host| Arc::clone(&host.name)).collect()
+            },
             awaited: Awaited::default(),
             prints: Prints::new(fingerprints),
             shared,
         }
+    }
+
+    /// Puts the run's gate before `writers`.
+    pub fn fenced(&self, writers: Arc<dyn Writers>) -> Arc<dyn Writers> {
+        Arc::new(Fenced::new(
+            writers,
+            self.shared.gate.clone(),
+            Arc::clone(&self.names),
+        ))
+    }
+
+    /// Returns the door for a program that is about to be sent to `host`.
+    pub fn door(&self, host: HostId) -> Result<Option<Pending>, AccessError> {
+        self.shared.gate.door(host, &self.names[host.0 as usize])
     }
 
     pub fn known(&self) -> MutexGuard<'_, Known> {
@@ -327,7 +351,9 @@ pub(super) fn state_of(error: &StepError) -> Final {
             | AccessKind::HostKey
             | AccessKind::Auth
             | AccessKind::Sudo => Final::Unreachable,
-            AccessKind::Deadline | AccessKind::Host | AccessKind::Local => Final::Failed,
+            AccessKind::Deadline | AccessKind::Fenced | AccessKind::Host | AccessKind::Local => {
+                Final::Failed
+            }
         },
         StepError::Interrupted => Final::Interrupted,
         StepError::Failed { .. } | StepError::NotAsWanted(_) | StepError::Deadline(_) => {

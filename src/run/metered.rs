@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use super::writer::{ServiceWriter, Tunnel, Upload, Writer, Writers};
 use crate::config::HostId;
 use crate::probe::{
-    AccessError, Asked, Facts, Fault, Program, Reader, Readers, Reply, ServiceReader,
+    AccessError, Asked, Door, Facts, Fault, Program, Reader, Readers, Reply, ServiceReader,
 };
 
 /// Programs sent to each host, by `HostId`.
@@ -130,9 +130,13 @@ impl Writer for Counted<dyn Writer> {
         self.inner.follow(program, reply, heard)
     }
 
-    fn upload<'a>(&'a self, upload: &'a Upload) -> BoxFuture<'a, Result<(), AccessError>> {
+    fn upload_through<'a>(
+        &'a self,
+        upload: &'a Upload,
+        door: Option<&'a Door>,
+    ) -> BoxFuture<'a, Result<(), AccessError>> {
         self.count();
-        self.inner.upload(upload)
+        self.inner.upload_through(upload, door)
     }
 
     fn forward(&self, port: u16) -> BoxFuture<'_, Result<Box<dyn Tunnel>, AccessError>> {

@@ -5,6 +5,7 @@ mod board;
 mod conduct;
 mod elsewhere;
 mod execute;
+pub mod fence;
 mod gate;
 pub mod lock;
 mod look;
@@ -23,6 +24,7 @@ mod writer;
 
 pub use board::{Advanced, Board, Fallen, State};
 pub use conduct::{Limits, RunRequest, has_work, refuse, run};
+pub use fence::{Fenced, Gate};
 pub use schedule::{Begun, Ended, Execute, Observe, Together, schedule};
 pub use stop::Stop;
 pub use tell::{Sink, Tell};

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::attempt::{Failure, Script, lost, nonce};
 use super::execute::{Account, Executor};
+use super::fence::Pending;
 use super::schedule::{Begun, Together};
 use super::trial::Trial;
 use super::writer::{StepError, Writers as _};
@@ -88,14 +89,35 @@ impl Executor {
             Ok(nonce) => nonce,
             Err(error) => return (ready, Err(error)),
         };
-        let mut program = Applications::new(&self.shared.graph.stack.name, nonce);
         let mut aboard = Vec::with_capacity(ready.len());
-        let mut host = None;
+        let none = Came {
+            applied: Vec::new(),
+            recalled: false,
+            error: None,
+        };
+        let first = ready.first();
+        let host = first.and_then(|one| Some(self.script(one.trial.step, &one.values)?.host));
+        let (Some(host), Some(first)) = (host, first) else {
+            for one in ready {
+                done.take(one.trial, Err(failed("its target is no host")));
+            }
+            return (aboard, Ok(none));
+        };
+        let writer = match first.trial.meter.writer(host).await {
+            Ok(writer) => writer,
+            Err(error) => return (ready, Err(error.into())),
+        };
+        // The last thing before it is sent: whether it may be.
+        let pending = match self.door(host) {
+            Ok(pending) => pending,
+            Err(error) => return (ready, Err(error.into())),
+        };
+        let door = pending.as_ref().map(Pending::door);
+        let mut program = Applications::new(&self.shared.graph.stack.name, nonce, door);
         for one in ready {
             let added = match self.script(one.trial.step, &one.values) {
                 None => Err(failed("its target is no host")),
                 Some(script) => {
-                    host = Some(script.host);
                     let stamp = one.trial.attempt.stamp(&script);
                     one.trial
                         .attempt
@@ -108,19 +130,14 @@ impl Executor {
                 Err(failure) => done.take(one.trial, Err(failure)),
             }
         }
-        let (Some(host), Some(first)) = (host, aboard.first()) else {
-            let none = Came {
-                applied: Vec::new(),
-                recalled: false,
-                error: None,
-            };
+        if aboard.is_empty() {
+            if let Some(pending) = pending {
+                // Nothing was sent: nothing is under way.
+                let _ = pending.ended(None);
+            }
             return (aboard, Ok(none));
-        };
+        }
         let application = program.finish();
-        let writer = match first.trial.meter.writer(host).await {
-            Ok(writer) => writer,
-            Err(error) => return (aboard, Err(error.into())),
-        };
         // The program is one round trip of each of them; the host is sent it once.
         for one in &aboard[1..] {
             one.trial.meter.share();
@@ -159,7 +176,14 @@ impl Executor {
         if recalled && let Ok(tidy) = application.tidy() {
             let _ = writer.run(&tidy).await;
         }
-        let error = result.err();
+        let mut error = result.err();
+        let mut refused = None;
+        if let Some(pending) = pending
+            && application.is_over(&reply)
+        {
+            refused = pending.ended(application.refusal(&reply)).err();
+        }
+        error = error.or_else(|| refused.clone());
         let (_, times) = following
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
@@ -170,7 +194,7 @@ impl Executor {
         let applied = application.read_all(&reply);
         let came = Came {
             applied,
-            recalled,
+            recalled: recalled && refused.is_none(),
             error,
         };
         (aboard, Ok(came))

@@ -10,7 +10,7 @@ use crate::catalog::Values;
 use crate::config::{HostId, Stack};
 use crate::graph::Label;
 use crate::probe::{
-    AccessError, ActionProbe, Facts, HostFacts, Program, Reader, Readers, Reply, Seen,
+    AccessError, ActionProbe, Door, Facts, HostFacts, Program, Reader, Readers, Reply, Seen,
 };
 use crate::secret::Secret;
 
@@ -69,7 +69,20 @@ pub trait Writer: Reader {
     ///
     /// # Errors
     /// When it did not arrive as it should.
-    fn upload<'a>(&'a self, upload: &'a Upload) -> BoxFuture<'a, Result<(), AccessError>>;
+    fn upload<'a>(&'a self, upload: &'a Upload) -> BoxFuture<'a, Result<(), AccessError>> {
+        self.upload_through(upload, None)
+    }
+
+    /// As [`Self::upload`], through the host's fence if there is a `door`. A refusal is an error of the kind
+    /// [`AccessKind::Fenced`](crate::probe::AccessKind::Fenced) with the words of [`Door::refused`].
+    ///
+    /// # Errors
+    /// When it did not arrive as it should, or was refused.
+    fn upload_through<'a>(
+        &'a self,
+        upload: &'a Upload,
+        door: Option<&'a Door>,
+    ) -> BoxFuture<'a, Result<(), AccessError>>;
 
     /// Opens a way to `port` on the host's own loopback.
     ///

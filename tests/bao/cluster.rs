@@ -15,8 +15,8 @@ use foundry::catalog::{Catalog, Task, Value, Values};
 use foundry::config::{self, HostId, Source, Stack};
 use foundry::graph::Label;
 use foundry::probe::{
-    AccessError, AccessKind, Actions as _, Ask, Asked, Batch, Facts, Fault, Nonce, ProbeScript,
-    Program, Reader, Readers, Reply, Seen, ServiceReader,
+    AccessError, AccessKind, Actions as _, Ask, Asked, Batch, Door, Facts, Fault, Nonce,
+    ProbeScript, Program, Reader, Readers, Reply, Seen, ServiceReader,
 };
 use foundry::run::{
     ActionContext, Actions as _, Keeper, Safekeeping, ServiceWriter, StepError, Tunnel, Upload,
@@ -504,7 +504,11 @@ impl Writer for Host {
         self.ask(program)
     }
 
-    fn upload<'a>(&'a self, _: &'a Upload) -> BoxFuture<'a, Result<(), AccessError>> {
+    fn upload_through<'a>(
+        &'a self,
+        _: &'a Upload,
+        _: Option<&'a Door>,
+    ) -> BoxFuture<'a, Result<(), AccessError>> {
         Box::pin(async {
             Err(AccessError {
                 host: "loopback".into(),

@@ -12,7 +12,8 @@ use foundry::config::{self, HostId, Source, Stack};
 use foundry::graph::{Label, StepId};
 use foundry::plan::{mismatches, wanted};
 use foundry::probe::{
-    AccessError, AccessKind, Asked, Facts, Fault, Program, Reader, Readers, Reply, ServiceReader,
+    AccessError, AccessKind, Asked, Door, Facts, Fault, Program, Reader, Readers, Reply,
+    ServiceReader,
 };
 use foundry::run::{ActionContext, ServiceWriter, StepError, Tunnel, Upload, Writer, Writers};
 use foundry::secret::Masker;
@@ -69,7 +70,11 @@ impl Writer for Here {
         self.ask(program)
     }
 
-    fn upload<'a>(&'a self, _: &'a Upload) -> BoxFuture<'a, Result<(), AccessError>> {
+    fn upload_through<'a>(
+        &'a self,
+        _: &'a Upload,
+        _: Option<&'a Door>,
+    ) -> BoxFuture<'a, Result<(), AccessError>> {
         Box::pin(async { Err(none()) })
     }
 

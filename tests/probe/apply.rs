@@ -58,7 +58,7 @@ fn apply(
         stamp,
         by_stamp,
     };
-    let application = Application::new(job, nonce()).unwrap();
+    let application = Application::new(job, nonce(), None).unwrap();
     let reply = run(application.program());
     application.read(&reply)
 }

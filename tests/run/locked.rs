@@ -1,12 +1,15 @@
 //! The lock, through the ports of a run, on a real shell.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use foundry::config::HostId;
 use foundry::event::{Event, What};
-use foundry::run::Stop;
-use foundry::run::lock::{Lock, LockError, Patience, Standing, show, steal, take};
+use foundry::run::lock::{
+    LEASE, Lock, LockError, Patience, Request, SeenRuns, Standing, Terms, show, steal, take,
+};
+use foundry::run::{Gate, Stop};
 
 use super::rig::{Rig, voice};
 
@@ -15,16 +18,22 @@ const LOCK: &str = "state/rig/lock";
 async fn get(rig: &Rig, patience: Patience) -> (Result<Lock, LockError>, Vec<Event>) {
     let (tell, events) = voice();
     let hosts = [HostId(0), HostId(1)];
-    let lock = take(
-        &rig.graph().stack,
-        &hosts,
-        &*rig.writers(),
-        None,
+    let (writers, stack) = (rig.writers(), rig.graph().stack.clone());
+    let (unreachable, seen, stop) = (BTreeMap::new(), SeenRuns::default(), Stop::new());
+    let request = Request {
         patience,
-        &tell,
-        &Stop::new(),
-    )
-    .await;
+        terms: Terms {
+            // A host that can't be reached is waited out in the time of a test.
+            lease: if rig.machines[0].faults.down.load(Ordering::SeqCst) {
+                Duration::from_secs(3)
+            } else {
+                LEASE
+            },
+            ..Terms::default()
+        },
+        ..Request::new(&stack, &hosts, &unreachable, &seen, &*writers, &tell, &stop)
+    };
+    let lock = take(&request, &Gate::default()).await;
     let events = events.lock().unwrap().clone();
     (lock, events)
 }
@@ -37,13 +46,11 @@ fn rig() -> Rig {
 }
 
 /// Makes the lock look as if its holder had not been heard of for so long.
-fn age(rig: &Rig, seconds: u64) {
-    let file = std::fs::File::options()
-        .write(true)
-        .open(rig.machines[0].root.join(LOCK))
-        .unwrap();
-    file.set_modified(SystemTime::now() - Duration::from_secs(seconds))
-        .unwrap();
+fn age(rig: &Rig, seconds: i64) {
+    let text = rig.machines[0].read("state/rig/alive");
+    let (boot, up) = text.trim().split_once(' ').unwrap();
+    let up: i64 = up.parse().unwrap();
+    rig.machines[0].write("state/rig/alive", &format!("{boot} {}\n", up - seconds));
 }
 
 /// Makes the lock another machine's, or another process's of this one.
@@ -100,11 +107,40 @@ async fn it_is_on_the_first_host_and_only_once() {
 }
 
 #[tokio::test]
-async fn it_is_on_the_next_host_if_the_first_is_out_of_reach() {
+async fn the_lease_of_a_first_host_out_of_reach_is_waited_out_and_the_next_stands_in_aloud() {
     let rig = rig();
     rig.machines[0].faults.down.store(true, Ordering::SeqCst);
-    let (lock, _) = get(&rig, Patience::default()).await;
-    assert_eq!(lock.unwrap().host(), "h1");
+    let began = Instant::now();
+    let (lock, events) = get(&rig, Patience::default()).await;
+    let lock = lock.unwrap();
+    assert_eq!(lock.host(), "h1");
+    assert!(lock.waited(), "what was probed a minute ago is out of date");
+    assert!(began.elapsed() >= Duration::from_secs(3), "not waited out");
+    assert!(
+        events.iter().any(|event| matches!(
+            &event.what,
+            What::LockWaiting(waiting) if waiting.host == "h0" && waiting.holder.as_str().starts_with(
+                "h0 cannot be reached (no route to host), and a run may hold the lock on it"
+            )
+        )),
+        "{events:?}"
+    );
+    assert!(
+        events.iter().any(|event| matches!(
+            &event.what,
+            What::Warning { text } if text.as_str().starts_with("the lock belongs on h0, which cannot be reached (no route to host)")
+                && text.as_str().contains("and h1 stands in")
+        )),
+        "{events:?}"
+    );
+    // Far enough ahead of whatever the first host has given away.
+    let number: u64 = rig.machines[1]
+        .read("state/rig/lock.number")
+        .trim()
+        .parse()
+        .unwrap();
+    assert!((1001..2001).contains(&number), "{number}");
+    lock.release().await.unwrap();
     rig.machines[1].faults.down.store(true, Ordering::SeqCst);
     let (lock, _) = get(&rig, Patience::default()).await;
     let Err(error @ LockError::NoHost { .. }) = lock else {
@@ -114,6 +150,18 @@ async fn it_is_on_the_next_host_if_the_first_is_out_of_reach() {
         error.to_string(),
         "no host of stack rig can be reached to hold the lock\n  h0: no route to host\n  h1: no route to host"
     );
+}
+
+#[tokio::test]
+async fn a_first_host_that_comes_back_meanwhile_is_the_one() {
+    let rig = rig();
+    rig.machines[0].faults.down.store(true, Ordering::SeqCst);
+    let back = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        rig.machines[0].faults.down.store(false, Ordering::SeqCst);
+    };
+    let ((lock, _), ()) = tokio::join!(get(&rig, Patience::default()), back);
+    assert_eq!(lock.unwrap().host(), "h0");
 }
 
 #[tokio::test]

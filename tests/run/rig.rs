@@ -18,18 +18,18 @@ use foundry::graph::{
 };
 use foundry::plan::{Plan, plan};
 use foundry::probe::{
-    AccessError, AccessKind, Known, Nonce, Observed, Program, Reader, Readers, Reply, Round,
+    AccessError, AccessKind, Door, Known, Nonce, Observed, Program, Reader, Readers, Reply, Round,
     ServiceReader, observe,
 };
 use foundry::run::{
-    Action, Limits, RunRequest, ServiceWriter, Stop, Tell, Tunnel, Upload, Writer, Writers,
+    Action, Gate, Limits, RunRequest, ServiceWriter, Stop, Tell, Tunnel, Upload, Writer, Writers,
 };
 use foundry::secret::{Masker, Resolution, Resolver, Secret, Vars};
 use futures::future::BoxFuture;
 
 use super::keeper::NoKeeper;
 
-const TASKS: [(&str, &str); 7] = [
+const TASKS: [(&str, &str); 8] = [
     ("note", include_str!("catalog/note.toml")),
     ("started", include_str!("catalog/started.toml")),
     ("shell", include_str!("catalog/shell.toml")),
@@ -37,6 +37,7 @@ const TASKS: [(&str, &str); 7] = [
     ("check", include_str!("catalog/check.toml")),
     ("answers", include_str!("catalog/answers.toml")),
     ("once", include_str!("catalog/once.toml")),
+    ("put", include_str!("catalog/put.toml")),
 ];
 
 /// What can go wrong with a host.
@@ -153,7 +154,11 @@ impl Writer for Machine {
         })
     }
 
-    fn upload<'a>(&'a self, _: &'a Upload) -> BoxFuture<'a, Result<(), AccessError>> {
+    fn upload_through<'a>(
+        &'a self,
+        _: &'a Upload,
+        _: Option<&'a Door>,
+    ) -> BoxFuture<'a, Result<(), AccessError>> {
         Box::pin(async { Err(self.error(AccessKind::Local, "no uploads here")) })
     }
 
@@ -190,7 +195,7 @@ impl Writers for Hosts {
     }
 }
 
-struct None_;
+pub struct None_;
 
 impl foundry::probe::Actions for None_ {
     fn find(&self, _: &str) -> Option<&dyn foundry::probe::ActionProbe> {
@@ -253,6 +258,8 @@ pub struct Rig {
     pub stop: Stop,
     /// What fingerprints of secrets are made with.
     pub prints: Fingerprints,
+    /// What the run's programs go through.
+    pub gate: Gate,
     /// Told of each event as it happens.
     pub watch: Arc<dyn Fn(&Event) + Send + Sync>,
     recipe: String,
@@ -282,7 +289,8 @@ impl Rig {
             limits: Limits::default(),
             patience: Duration::from_secs(60),
             stop: Stop::new(),
-            prints: Fingerprints::new("k1".to_owned(), Secret::new([3; 32])),
+            prints: fingerprints(),
+            gate: Gate::default(),
             watch: Arc::new(|_| {}),
             recipe: recipe.to_owned(),
             settings: "{}".to_owned(),
@@ -461,6 +469,7 @@ impl Rig {
             rollouts: self.rollouts(),
             patience: self.patience,
             lock: None,
+            gate: self.gate.clone(),
             stop: self.stop.clone(),
             tell,
         };
@@ -468,6 +477,10 @@ impl Rig {
         let events = std::mem::take(&mut *events.lock().unwrap());
         Told { summary, events }
     }
+}
+
+pub fn fingerprints() -> Fingerprints {
+    Fingerprints::new("k1".to_owned(), Secret::new([3; 32]))
 }
 
 /// Tells of a run of its own, and keeps what is told.

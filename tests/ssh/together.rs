@@ -20,7 +20,7 @@ impl Drop for Folder {
 fn application(folder: &Folder, path: &Path, scripts: &[(&str, u64)]) -> Application {
     let path = path.to_str().unwrap();
     let values = Values::from_iter([("path".to_owned(), Value::Text(path.to_owned()))]);
-    let mut all = Applications::new(&folder.0, Nonce::draw().unwrap());
+    let mut all = Applications::new(&folder.0, Nonce::draw().unwrap(), None);
     for (number, (script, seconds)) in scripts.iter().enumerate() {
         let effect = Effect {
             script: Some((*script).to_owned()),

@@ -1,6 +1,9 @@
 //! What every batch tells of the host itself, read by the shell as far as it can. Knows no step.
 
+use std::fmt::Write as _;
+
 use crate::probe::fact::{Fault, HostFacts};
+use crate::probe::fence::Fence;
 use crate::probe::frame::{Frames, keeping};
 
 use super::package;
@@ -21,9 +24,18 @@ pub fn render(out: &mut String, wants: &Wants) -> u32 {
          __v() { __w=; IFS= read -r __w <\"$2\" && __h=\"$__h$1 $__w\n\"; }\n\
          __v kernel /proc/sys/kernel/osrelease\n\
          __v boot /proc/sys/kernel/random/boot_id\n\
-         while IFS= read -r __w; do __h=\"${__h}os $__w\n\"; done </etc/os-release\n\
-         __o host \"$__h\"\n",
+         while IFS= read -r __w; do __h=\"${__h}os $__w\n\"; done </etc/os-release\n",
     );
+    if let Some(folder) = wants.stack_folder() {
+        let _ = writeln!(
+            out,
+            "__d={folder}\n\
+             [ ! -f \"$__d/fence\" ] || __v fence \"$__d/fence\"\n\
+             [ ! -f \"$__d/lock.number\" ] || __v number \"$__d/lock.number\"\n\
+             for __w in \"$__d\"/work/*; do [ ! -s \"$__w\" ] || {{ __h=\"${{__h}}work yes\n\"; break; }}; done"
+        );
+    }
+    out.push_str("__o host \"$__h\"\n");
     if !wants.stat.contains(NOW) {
         keeping(out, "date '+clock %s'", None);
         processes += 1;
@@ -53,6 +65,9 @@ pub(super) fn read(frames: &Frames, stat: &PathAnswers<Stat>) -> Result<HostFact
             Some(("boot", text)) => text.clone_into(&mut facts.boot_id),
             Some(("clock", text)) => facts.clock = text.parse().unwrap_or_default(),
             Some(("arch", text)) => text.clone_into(&mut facts.arch),
+            Some(("fence", text)) => facts.fence = Fence::parse(text),
+            Some(("number", text)) => facts.lock_number = text.trim().parse().unwrap_or_default(),
+            Some(("work", _)) => facts.at_work = true,
             Some(("machine", text)) => facts.arch = debian(text).to_owned(),
             Some(("os", text)) => match text.split_once('=') {
                 Some(("ID", id)) => facts.os = unquote(id),

@@ -12,7 +12,7 @@ use super::{account, content, digest, host, kernel, line, package, port, stat, u
 use crate::catalog::{Collector, Value};
 use crate::probe::fact::{Fact, Facts, Fault, HostFacts, Question, Stamp};
 use crate::probe::frame::Frames;
-use crate::probe::shell::ShellError;
+use crate::probe::shell::{ShellError, quote};
 use crate::probe::stamp;
 
 /// What the steps of one host want to know, without doubles, in the order first asked.
@@ -70,6 +70,15 @@ impl Wants {
     /// Notes which stamps are to be read.
     pub fn add_stamps(&mut self, wanted: stamp::Wanted) {
         self.stamps = Some(wanted);
+    }
+
+    /// Returns the stack's folder on the host, as a word of the shell, if its stamps are read.
+    pub(super) fn stack_folder(&self) -> Option<String> {
+        let stamps = &self.stamps.as_ref()?.folder;
+        let folder = stamps
+            .rsplit_once('/')
+            .map_or(stamps.as_str(), |(folder, _)| folder);
+        quote(folder).ok()
     }
 
     /// Notes that the host is asked what it is, after all else.

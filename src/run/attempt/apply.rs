@@ -13,6 +13,7 @@ use crate::plan::{Decision, decide_step, stamp};
 use crate::probe::{
     AccessError, AccessKind, Application, Applied, Ended, Filled, Job, Seen, Stamp, ask, fold,
 };
+use crate::run::fence::Pending;
 use crate::run::writer::{Action, ActionContext, Actions, StepError};
 
 /// What the script does that only leaves a stamp, after an action did the work.
@@ -31,9 +32,17 @@ impl Attempt {
     /// Applies a script and looks again, in one round trip.
     pub(super) async fn script(&self, script: &Script<'_>) -> Result<Outcome, Failure> {
         let left = self.stamp(script);
-        let application = Application::new(self.job(script, &left)?, nonce()?)?;
         let writer = self.writers.writer(script.host).await?;
+        // The last thing before it is sent: whether it may be.
+        let pending = self.executor.door(script.host)?;
+        let door = pending.as_ref().map(Pending::door);
+        let application = Application::new(self.job(script, &left)?, nonce()?, door)?;
         let reply = writer.run(application.program()).await?;
+        if let Some(pending) = pending
+            && application.is_over(&reply)
+        {
+            pending.ended(application.refusal(&reply))?;
+        }
         self.judge(script, application.read(&reply))
     }
 
@@ -198,7 +207,7 @@ impl Attempt {
         view: &View,
     ) -> Result<Outcome, Failure> {
         let writer = self
-            .writers
+            .fenced
             .service_writer(name)
             .ok_or_else(|| failed(format!("there is no way to the service `{name}`")))?;
         let say = |text: &str| self.say(step, text);
@@ -227,7 +236,7 @@ impl Attempt {
             seen: &view.seen,
             facts: &view.facts,
             host_facts: &view.hosts,
-            writers: &*self.writers,
+            writers: &*self.fenced,
             keeper: &*shared.keeper,
             say,
         }

@@ -1,23 +1,30 @@
 //! Taking, keeping and giving back the lock through the connections of a run. Knows how long to wait, not what for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::task::JoinHandle;
 
-use super::RENEW;
 use super::holder::{Controller, Found, Holder, Party, Standing};
-use super::script::{Answer, Order, parse, program};
+use super::lease::{BootClock, Clock, Lease, Terms};
+use super::place::{Chosen, Place, choose};
+use super::script::{Answer, Numbers, Order, parse, program};
+use super::seen::SeenRuns;
 use crate::config::{HostId, Stack};
 use crate::event::{LockWaiting, What};
-use crate::probe::{AccessError, Reader, Readers};
+use crate::probe::{AccessError, Fence, Pass, Reader, Readers, stack_folder};
+use crate::run::fence::{Gate, Held};
 use crate::run::stop::Stop;
 use crate::run::tell::Tell;
-use crate::run::writer::{Writer, Writers};
+use crate::run::writer::Writers;
 
 /// How often a waiting run looks again.
-const POLL: Duration = Duration::from_secs(2);
+pub(super) const POLL: Duration = Duration::from_secs(2);
+
+/// How far the number of a run is ahead at least whose lock is on a host that stands in.
+const AHEAD: u64 = 1000;
 
 /// Why there is no lock.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +91,67 @@ pub enum Patience {
     For(Duration),
 }
 
+/// What it takes to get the lock.
+pub struct Request<'a> {
+    /// The stack.
+    pub stack: &'a Stack,
+    /// Hosts that it may be on, in the order of the config.
+    pub hosts: &'a [HostId],
+    /// Those of them that are known not to answer.
+    pub unreachable: &'a BTreeMap<HostId, AccessError>,
+    /// What the probes found of earlier runs.
+    pub seen: &'a SeenRuns,
+    /// Ways to the hosts.
+    pub writers: &'a dyn Writers,
+    /// Whom the lock is shared with: all shards of the same generation.
+    pub party: Option<&'a Party>,
+    /// How long to wait for a run that holds it.
+    pub patience: Patience,
+    /// How long it is good for.
+    pub terms: Terms,
+    /// The clock that the holder stops by.
+    pub clock: Arc<dyn Clock>,
+    /// This machine and process.
+    pub here: Controller,
+    /// How far ahead its number is where it stands in for a host that can't be reached: it can't know which numbers that
+    /// host has given away.
+    pub ahead: u64,
+    /// Told what happens.
+    pub tell: &'a Tell,
+    /// Told to stop.
+    pub stop: &'a Stop,
+}
+
+impl<'a> Request<'a> {
+    /// Returns the request of this process, with what is usual for the rest.
+    #[must_use]
+    pub fn new(
+        stack: &'a Stack,
+        hosts: &'a [HostId],
+        unreachable: &'a BTreeMap<HostId, AccessError>,
+        seen: &'a SeenRuns,
+        writers: &'a dyn Writers,
+        tell: &'a Tell,
+        stop: &'a Stop,
+    ) -> Self {
+        Self {
+            stack,
+            hosts,
+            unreachable,
+            seen,
+            writers,
+            party: None,
+            patience: Patience::default(),
+            terms: Terms::default(),
+            clock: Arc::new(BootClock::default()),
+            here: Controller::here(),
+            ahead: AHEAD + random(AHEAD),
+            tell,
+            stop,
+        }
+    }
+}
+
 /// The lock, held. Renewed until it is given back; if this process dies, the lease ends by itself.
 #[must_use]
 pub struct Lock {
@@ -91,34 +159,29 @@ pub struct Lock {
     waited: bool,
     place: Place,
     holder: Holder,
+    gate: Gate,
     renewal: JoinHandle<()>,
 }
 
-/// Where a lock is.
-#[derive(Clone)]
-struct Place {
-    name: Arc<str>,
-    writer: Arc<dyn Writer>,
-    folder: Arc<str>,
+/// What a lock that was got is about.
+struct Got {
+    numbers: Numbers,
+    /// What the probes found is out of date.
+    waited: bool,
+    /// When the order was sent.
+    sent: Duration,
 }
 
-/// Takes the lock of `stack` on the first of `hosts` that can be reached; they are to be in the order of the config, and
-/// may leave out those known to be out of reach. With `party`, the lock is shared by all shards of the same generation.
+/// Takes the lock on the first host that can be reached. The `gate` opens for the run: from then on programs that go
+/// through it bear its number.
 ///
-/// If another run was waited for or taken over from ([`Lock::waited`]), what was probed before is out of date.
+/// If another run was waited for, taken over from, or has been at work since the probes ([`Lock::waited`]), what was probed
+/// before is out of date.
 ///
 /// # Errors
 /// When another run holds it, no host can be reached, or the host can't write it.
-pub async fn take(
-    stack: &Stack,
-    hosts: &[HostId],
-    writers: &dyn Writers,
-    party: Option<&Party>,
-    patience: Patience,
-    tell: &Tell,
-    stop: &Stop,
-) -> Result<Lock, LockError> {
-    let here = Controller::here();
+pub async fn take(request: &Request<'_>, gate: &Gate) -> Result<Lock, LockError> {
+    let Request { here, tell, .. } = request;
     let holder = Holder {
         token: token(),
         run: tell.run().to_string(),
@@ -130,56 +193,84 @@ pub async fn take(
         started: jiff::Timestamp::now()
             .strftime("%Y-%m-%dT%H:%M:%SZ")
             .to_string(),
-        party: party.cloned(),
+        party: request.party.cloned(),
     };
-    let mut tried = Vec::new();
-    for host in hosts {
-        let place = match Place::on(stack, *host, writers).await {
-            Ok(place) => place,
-            Err(error) => {
-                tried.push(error);
-                continue;
-            }
-        };
-        let waiting = wait(stack, &place, &holder, &here, patience, tell);
-        let waited = tokio::select! {
-            waited = waiting => waited?,
-            () = stop.ending() => {
-                // The order to take it may have got through.
-                let _ = place.act(Order::Release { holder: &holder }).await;
-                return Err(LockError::Interrupted);
-            }
-        };
-        let renewal = tokio::spawn(renew(
-            place.clone(),
-            holder.clone(),
-            tell.clone(),
-            stop.clone(),
-        ));
-        return Ok(Lock {
-            host: Arc::clone(&place.name),
-            waited,
-            place,
-            holder,
-            renewal,
-        });
-    }
-    Err(LockError::NoHost {
-        stack: stack.name.clone(),
-        tried,
+    let Chosen { place, stands_in } = tokio::select! {
+        biased;
+        chosen = choose(request) => chosen?,
+        () = request.stop.ending() => return Err(LockError::Interrupted),
+    };
+    let waiting = wait(request, &place, &holder, stands_in);
+    let got = tokio::select! {
+        biased;
+        got = waiting => got?,
+        () = request.stop.ending() => {
+            // The order to take it may have got through.
+            let _ = place.act(Order::Release { holder: &holder }).await;
+            return Err(LockError::Interrupted);
+        }
+    };
+    let lease = Lease::new(Arc::clone(&request.clock), request.terms, got.sent);
+    let fence = Fence {
+        number: got.numbers.number,
+        token: holder.shared().token,
+        run: holder.run.clone(),
+        who: holder
+            .who
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect(),
+    };
+    gate.open(Held {
+        pass: Pass {
+            folder: stack_folder(&request.stack.name),
+            fence,
+        },
+        lease: lease.clone(),
+        host: Arc::clone(&place.name),
+        seen: request.seen.fences.clone(),
+        waited: got.waited,
+        tell: request.tell.clone(),
+        stop: request.stop.clone(),
+    });
+    let renewal = tokio::spawn(
+        Renewal {
+            place: place.clone(),
+            holder: holder.clone(),
+            lease,
+            terms: request.terms,
+            gate: gate.clone(),
+            tell: request.tell.clone(),
+        }
+        .run(),
+    );
+    Ok(Lock {
+        host: Arc::clone(&place.name),
+        waited: got.waited,
+        place,
+        holder,
+        gate: gate.clone(),
+        renewal,
     })
 }
 
-/// Tries until it is taken. Returns whether another run held it before.
+/// Tries until it is taken.
 async fn wait(
-    stack: &Stack,
+    request: &Request<'_>,
     place: &Place,
     holder: &Holder,
-    here: &Controller,
-    patience: Patience,
-    tell: &Tell,
-) -> Result<bool, LockError> {
+    stands_in: bool,
+) -> Result<Got, LockError> {
+    let Request {
+        stack,
+        here,
+        tell,
+        terms,
+        seen,
+        ..
+    } = request;
     let began = tokio::time::Instant::now();
+    let jump = if stands_in { request.ahead } else { 0 };
     let mut over: Option<Found> = None;
     let mut last: Option<Found> = None;
     loop {
@@ -190,16 +281,29 @@ async fn wait(
         let order = Order::Take {
             holder,
             over: gone.as_deref(),
+            seen: seen.highest,
+            jump,
         };
+        let sent = request.clock.now();
         match place.act(order).await? {
-            Answer::Taken => {
+            Answer::Taken(numbers) => {
                 tell.event(What::LockTaken {
                     host: place.name.to_string(),
                     from: None,
                 });
-                return Ok(last.is_some());
+                // A number that the probe did not see: somebody has been at work since. Fellow shards see their own.
+                let probed = seen.locks.get(&place.host);
+                let moved = probed.is_some_and(|probed| {
+                    *probed != numbers.before
+                        && !(request.party.is_some() && *probed == numbers.number)
+                });
+                return Ok(Got {
+                    numbers,
+                    waited: last.is_some() || stands_in || numbers.stolen || moved || seen.at_work,
+                    sent,
+                });
             }
-            Answer::Over(found) => {
+            Answer::Over(found, numbers) => {
                 let why = match over {
                     Some(_) => "which is no more",
                     None => "whose lease has ended",
@@ -209,9 +313,15 @@ async fn wait(
                     host: place.name.to_string(),
                     from: Some(from),
                 });
-                return Ok(true);
+                return Ok(Got {
+                    numbers,
+                    waited: true,
+                    sent,
+                });
             }
-            Answer::Held(found) if over.is_none() && found.standing(here) == Standing::Gone => {
+            Answer::Held(found)
+                if over.is_none() && found.standing(here, terms.lease) == Standing::Gone =>
+            {
                 over = Some(found);
                 continue;
             }
@@ -222,7 +332,7 @@ async fn wait(
                         || last.holder.as_ref().map(|l| &l.token)
                             != found.holder.as_ref().map(|f| &f.token)
                 });
-                let enough = match patience {
+                let enough = match request.patience {
                     Patience::UntilAlive => alive,
                     Patience::For(limit) => began.elapsed() >= limit,
                 };
@@ -237,7 +347,7 @@ async fn wait(
                     tell.event(What::LockWaiting(LockWaiting {
                         host: place.name.to_string(),
                         holder: tell.masked(&found.words()),
-                        lease_s: found.lease_left(),
+                        lease_s: found.lease_left(terms.lease),
                     }));
                 }
                 last = Some(found);
@@ -253,34 +363,76 @@ async fn wait(
     }
 }
 
-/// Gives signs of life until it is aborted. A host that does not answer keeps what it was told, so only a lock that is
-/// another's ends the run.
-async fn renew(place: Place, holder: Holder, tell: Tell, stop: Stop) {
-    let mut silent = false;
-    loop {
-        tokio::time::sleep(RENEW).await;
-        match place.act(Order::Renew { holder: &holder }).await {
-            Ok(Answer::Lost(found)) => {
-                let by = found.map_or_else(
-                    || "removed".to_owned(),
-                    |found| format!("taken by {}", found.words()),
-                );
-                tell.warn(&format!(
-                    "the lock on {} was {by}: nothing new starts",
-                    place.name
-                ));
-                stop.end();
-                return;
+/// Keeps the lock alive.
+struct Renewal {
+    place: Place,
+    holder: Holder,
+    lease: Lease,
+    terms: Terms,
+    gate: Gate,
+    tell: Tell,
+}
+
+impl Renewal {
+    /// Gives signs of life until it is aborted, the lock is another's, or its own lease has ended: then nothing new starts.
+    async fn run(self) {
+        let mut silent = false;
+        loop {
+            let pause = if silent {
+                self.terms.retry()
+            } else {
+                self.terms.renew
+            };
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep(pause) => {}
+                // Some host says that a fellow shard has a higher number by now.
+                () = self.gate.behind() => {}
             }
-            Ok(_) => silent = false,
-            Err(error) if !silent => {
-                silent = true;
-                tell.warn(&format!(
-                    "the lock could not be renewed and will be tried again: {error}"
-                ));
+            let Some(left) = self.lease.left() else {
+                return self.over();
+            };
+            let sent = self.lease.now();
+            let order = Order::Renew {
+                holder: &self.holder,
+            };
+            let Ok(answer) = tokio::time::timeout(left, self.place.act(order)).await else {
+                return self.over();
+            };
+            match answer {
+                Ok(Answer::Lost(found)) => {
+                    let by = found.map_or_else(
+                        || "removed".to_owned(),
+                        |found| format!("taken by {}", found.words()),
+                    );
+                    self.gate
+                        .close(&format!("the lock on {} was {by}", self.place.name));
+                    return;
+                }
+                Ok(Answer::Taken(numbers)) => {
+                    silent = false;
+                    self.lease.renew(sent);
+                    self.gate.number(numbers.number);
+                }
+                Ok(_) => silent = false,
+                Err(error) if !silent => {
+                    silent = true;
+                    let left = self.lease.left().unwrap_or_default().as_secs();
+                    self.tell.warn(&format!(
+                        "the lock could not be renewed and will be tried again; without it, this run stops in {left} s: {error}"
+                    ));
+                }
+                Err(_) => {}
             }
-            Err(_) => {}
         }
+    }
+
+    fn over(&self) {
+        self.gate.close(&format!(
+            "the lock on {} could not be renewed for {} s, and another run may take it over",
+            self.place.name,
+            self.lease.age().as_secs()
+        ));
     }
 }
 
@@ -291,7 +443,7 @@ impl Lock {
         &self.host
     }
 
-    /// Returns whether another run held it when we came, so that what we know of the hosts is out of date.
+    /// Returns whether somebody else may have been at work since we looked at the hosts.
     #[must_use]
     pub fn waited(&self) -> bool {
         self.waited
@@ -315,32 +467,7 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         self.renewal.abort();
-    }
-}
-
-impl Place {
-    async fn on(stack: &Stack, host: HostId, writers: &dyn Writers) -> Result<Self, AccessError> {
-        let writer = writers.writer(host).await?;
-        Ok(Self {
-            name: Arc::clone(&stack.host(host).name),
-            writer,
-            folder: folder(stack).into(),
-        })
-    }
-
-    async fn act(&self, order: Order<'_>) -> Result<Answer, LockError> {
-        let host = self.name.to_string();
-        let fail = |message: String| LockError::Host {
-            host: host.clone(),
-            message,
-        };
-        let program = program(&self.folder, order).map_err(|error| fail(error.to_string()))?;
-        let reply = self
-            .writer
-            .run(&program)
-            .await
-            .map_err(|error| fail(error.message))?;
-        parse(&reply).map_err(fail)
+        self.gate.shut();
     }
 }
 
@@ -353,6 +480,9 @@ pub struct Shown {
     pub held: Option<Found>,
     /// What to make of that from here.
     pub standing: Option<Standing>,
+    /// Hosts before it that cannot be reached, and why: a run may hold the lock there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreachable: Vec<String>,
 }
 
 /// Looks at the lock of `stack` without touching it.
@@ -360,12 +490,14 @@ pub struct Shown {
 /// # Errors
 /// When no host can be reached, or it can't read the lock.
 pub async fn show(stack: &Stack, readers: &dyn Readers) -> Result<Shown, LockError> {
-    let (name, reader) = first(stack, readers).await?;
+    let (name, reader, unreachable) = first(stack, readers).await?;
+    let lease = Terms::default().lease;
     let fail = |message: String| LockError::Host {
         host: name.to_string(),
         message,
     };
-    let program = program(&folder(stack), Order::Show).map_err(|error| fail(error.to_string()))?;
+    let program = program(&stack_folder(&stack.name), Order::Show, lease)
+        .map_err(|error| fail(error.to_string()))?;
     let reply = reader
         .ask(&program)
         .await
@@ -376,11 +508,12 @@ pub async fn show(stack: &Stack, readers: &dyn Readers) -> Result<Shown, LockErr
     };
     let standing = held
         .as_ref()
-        .map(|found| found.standing(&Controller::here()));
+        .map(|found| found.standing(&Controller::here(), lease));
     Ok(Shown {
         host: name.to_string(),
         held,
         standing,
+        unreachable,
     })
 }
 
@@ -391,7 +524,7 @@ pub async fn show(stack: &Stack, readers: &dyn Readers) -> Result<Shown, LockErr
 pub async fn steal(stack: &Stack, writers: &dyn Writers, seen: &Found) -> Result<bool, LockError> {
     let mut tried = Vec::new();
     for host in hosts(stack) {
-        let place = match Place::on(stack, host, writers).await {
+        let place = match Place::on(stack, host, writers, Terms::default().lease).await {
             Ok(place) => place,
             Err(error) => {
                 tried.push(error);
@@ -408,7 +541,7 @@ pub async fn steal(stack: &Stack, writers: &dyn Writers, seen: &Found) -> Result
                 host: place.name.to_string(),
                 found: Box::new(found),
             }),
-            answer => Ok(matches!(answer, Answer::Over(_))),
+            answer => Ok(matches!(answer, Answer::Over(..))),
         };
     }
     Err(LockError::NoHost {
@@ -421,11 +554,14 @@ pub async fn steal(stack: &Stack, writers: &dyn Writers, seen: &Found) -> Result
 async fn first(
     stack: &Stack,
     readers: &dyn Readers,
-) -> Result<(Arc<str>, Arc<dyn Reader>), LockError> {
-    let mut tried = Vec::new();
+) -> Result<(Arc<str>, Arc<dyn Reader>, Vec<String>), LockError> {
+    let mut tried: Vec<AccessError> = Vec::new();
     for host in hosts(stack) {
         match readers.reader(host).await {
-            Ok(reader) => return Ok((Arc::clone(&stack.host(host).name), reader)),
+            Ok(reader) => {
+                let unreachable = tried.iter().map(ToString::to_string).collect();
+                return Ok((Arc::clone(&stack.host(host).name), reader, unreachable));
+            }
             Err(error) => tried.push(error),
         }
     }
@@ -439,12 +575,12 @@ fn hosts(stack: &Stack) -> impl Iterator<Item = HostId> + use<> {
     (0..u32::try_from(stack.hosts.len()).unwrap_or(u32::MAX)).map(HostId)
 }
 
-fn folder(stack: &Stack) -> String {
-    // Beside the stamps.
-    let stamps = crate::probe::stamps_folder(&stack.name);
-    stamps
-        .rsplit_once('/')
-        .map_or(stamps.clone(), |(folder, _)| folder.to_owned())
+/// Returns some number below `most`.
+fn random(most: u64) -> u64 {
+    let mut bytes = [0_u8; 8];
+    // Without randomness two runs that stand in at once may get the same number: hosts then refuse the second.
+    let _ = getrandom::fill(&mut bytes);
+    u64::from_le_bytes(bytes) % most
 }
 
 fn token() -> String {

@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::time::Duration;
 
 use serde::Serialize;
 
-use super::LEASE;
 use crate::graph::Shard;
 
 /// The machine that Foundry runs on, as far as processes can be told apart there.
@@ -50,27 +50,64 @@ impl Controller {
             machine,
             who: format!("{user}@{name}"),
             pid,
-            born: born(pid).unwrap_or_default(),
+            born: match born(pid) {
+                Some(Birth::At(born)) => born,
+                Some(Birth::Dead) | None => String::new(),
+            },
         }
     }
 
     /// Returns whether the process that `holder` names is of this machine and no longer there.
+    ///
+    /// That `/proc` does not show a process says nothing: it may be hidden from this user (`hidepid`). The kernel is asked.
     #[must_use]
     pub fn knows_gone(&self, holder: &Holder) -> bool {
         !self.machine.is_empty()
             && self.machine == holder.machine
-            && born(holder.pid).is_none_or(|born| born != holder.born)
+            && match born(holder.pid) {
+                Some(Birth::At(born)) => born != holder.born,
+                Some(Birth::Dead) => true,
+                None => is_no_process(holder.pid),
+            }
     }
 }
 
-/// Returns when the process began, if it is there.
-fn born(pid: u32) -> Option<String> {
+/// What `/proc` shows of a process.
+enum Birth {
+    /// It began then.
+    At(String),
+    /// It has ended, and nobody has asked yet how.
+    Dead,
+}
+
+/// Returns whether there is no process of that number, whatever `/proc` shows. A signal that is none reaches every process
+/// or is refused; only of a number without a process does the kernel say that there is none.
+#[cfg(target_os = "linux")]
+fn is_no_process(pid: u32) -> bool {
+    use nix::errno::Errno;
+    use nix::sys::signal::kill;
+    let Some(pid) = i32::try_from(pid).ok().filter(|pid| *pid > 0) else {
+        return false;
+    };
+    kill(nix::unistd::Pid::from_raw(pid), None) == Err(Errno::ESRCH)
+}
+
+/// Returns false: nothing is known of processes here.
+#[cfg(not(target_os = "linux"))]
+fn is_no_process(_: u32) -> bool {
+    false
+}
+
+/// Returns when the process began, if it is shown.
+fn born(pid: u32) -> Option<Birth> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold anything; the fields after it are counted from the state, the third.
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace();
-    let zombie = fields.clone().next() == Some("Z");
-    fields.nth(19).filter(|_| !zombie).map(ToOwned::to_owned)
+    if matches!(fields.clone().next(), Some("Z" | "X")) {
+        return Some(Birth::Dead);
+    }
+    fields.nth(19).map(|born| Birth::At(born.to_owned()))
 }
 
 /// A run that several processes make together, and one of them.
@@ -226,8 +263,10 @@ fn line(text: &mut String, name: &str, value: &str) {
 pub struct Found {
     /// Who; `None` if the file is garbled.
     pub holder: Option<Holder>,
-    /// Seconds since the last sign of life, by the clock of the host that the lock is on.
+    /// Seconds since the last sign of life, by the host that the lock is on.
     pub age: i64,
+    /// The number of the holding; 0 if an older Foundry holds it.
+    pub number: u64,
     /// Shards that have given a sign of life within the lease, where several hold it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub shards: Vec<String>,
@@ -248,8 +287,8 @@ pub enum Standing {
 impl Found {
     /// Returns what to make of it on `here`.
     #[must_use]
-    pub fn standing(&self, here: &Controller) -> Standing {
-        let lease = i64::try_from(LEASE.as_secs()).unwrap_or(i64::MAX);
+    pub fn standing(&self, here: &Controller, lease: Duration) -> Standing {
+        let lease = i64::try_from(lease.as_secs()).unwrap_or(i64::MAX);
         if self.age >= lease || self.age < -lease {
             Standing::Expired
         } else if self
@@ -265,8 +304,8 @@ impl Found {
 
     /// Returns the seconds until the lease ends, unless it is renewed.
     #[must_use]
-    pub fn lease_left(&self) -> u64 {
-        LEASE
+    pub fn lease_left(&self, lease: Duration) -> u64 {
+        lease
             .as_secs()
             .saturating_sub(u64::try_from(self.age).unwrap_or(0))
     }
@@ -284,6 +323,7 @@ impl Found {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::lock::LEASE;
 
     fn holder() -> Holder {
         Holder {
@@ -365,9 +405,10 @@ mod tests {
             let found = Found {
                 holder,
                 age,
+                number: 0,
                 shards: Vec::new(),
             };
-            assert_eq!(found.standing(&here), wanted, "{found:?}");
+            assert_eq!(found.standing(&here, LEASE), wanted, "{found:?}");
         }
     }
 

@@ -12,7 +12,7 @@ use super::error::{Hint as _, access, words};
 use super::settings::{Password, PasswordWanted, Prompts};
 use super::sudo::{Refusal, Sudo, refusal};
 use super::wire::{Heard, Stdin, Wire, unheard};
-use crate::probe::{AccessError, AccessKind, Program, Reader, Reply};
+use crate::probe::{AccessError, AccessKind, Door, Program, Reader, Reply};
 use crate::run::{Tunnel, Upload, Writer};
 use crate::secret::Secret;
 
@@ -210,8 +210,12 @@ impl Writer for Machine {
         Box::pin(self.program(program, reply, heard))
     }
 
-    fn upload<'a>(&'a self, upload: &'a Upload) -> BoxFuture<'a, Result<(), AccessError>> {
-        Box::pin(self.put(upload))
+    fn upload_through<'a>(
+        &'a self,
+        upload: &'a Upload,
+        door: Option<&'a Door>,
+    ) -> BoxFuture<'a, Result<(), AccessError>> {
+        Box::pin(self.put(upload, door))
     }
 
     fn forward(&self, port: u16) -> BoxFuture<'_, Result<Box<dyn Tunnel>, AccessError>> {

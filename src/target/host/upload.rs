@@ -9,7 +9,7 @@ use super::error::{Hint as _, access, words};
 use super::machine::Machine;
 use super::sudo::Sudo;
 use super::wire::Stdin;
-use crate::probe::{AccessError, AccessKind, Reply};
+use crate::probe::{AccessError, AccessKind, Door, Reply, WAITING};
 use crate::run::Upload;
 
 /// Puts standard input into a file: `$1` path, `$2` owner, `$3` mode, `$4` sha256. Nobody but root can read it before it
@@ -23,12 +23,19 @@ const OTHER_DIGEST: i32 = 65;
 const SLOWEST: u64 = 64 << 10;
 
 impl Machine {
-    pub(super) async fn put(&self, upload: &Upload) -> Result<(), AccessError> {
+    pub(super) async fn put(
+        &self,
+        upload: &Upload,
+        door: Option<&Door>,
+    ) -> Result<(), AccessError> {
         let host = self.wire.host();
         let sudo = self.sudo.lock().await.clone()?;
-        let mut reply = self.send(&sudo, upload).await?;
+        let mut reply = self.send(&sudo, upload, door).await?;
         if let Some(sudo) = self.sudo_after(&sudo, &reply).await? {
-            reply = self.send(&sudo, upload).await?;
+            reply = self.send(&sudo, upload, door).await?;
+        }
+        if let Some(why) = door.and_then(|door| door.refused(&reply)) {
+            return Err(access(host, AccessKind::Fenced, why));
         }
         let said = words(&reply.stderr, 1024);
         match reply.status {
@@ -58,7 +65,12 @@ impl Machine {
         }
     }
 
-    async fn send(&self, sudo: &Sudo, upload: &Upload) -> Result<Reply, AccessError> {
+    async fn send(
+        &self,
+        sudo: &Sudo,
+        upload: &Upload,
+        door: Option<&Door>,
+    ) -> Result<Reply, AccessError> {
         let local = |error: std::io::Error| {
             access(
                 self.wire.host(),
@@ -73,14 +85,25 @@ impl Machine {
             text: vec![preamble.as_bytes()],
             file: Some(file),
         };
-        let arguments = [
+        let mut arguments = vec![
             upload.to.as_str(),
             upload.owner.as_str(),
             upload.mode.as_str(),
             upload.sha256.as_str(),
         ];
-        let deadline = Duration::from_secs(60 + bytes / SLOWEST);
-        self.exec(&sudo.command(UPLOAD, &arguments), stdin, deadline)
+        let mut deadline = Duration::from_secs(60 + bytes / SLOWEST);
+        let (fence, more);
+        let script = match door {
+            None => UPLOAD,
+            Some(door) => {
+                more = door.arguments();
+                arguments.extend(more.iter().map(String::as_str));
+                deadline += WAITING;
+                fence = door.script() + UPLOAD;
+                &fence
+            }
+        };
+        self.exec(&sudo.command(script, &arguments), stdin, deadline)
             .await
     }
 }

@@ -3,10 +3,11 @@
 set -eu
 umask 077
 dir=$(dirname -- "$1")
+tmp=""
+trap "rm -f -- \"\$tmp\"; [ -z \"\${__fence_work-}\" ] || : >\"\$__fence_work\"" EXIT
+trap "exit 74" HUP INT TERM PIPE
 [ ! -d "$1" ] || { echo "$1 is a directory" >&2; exit 73; }
 tmp=$(mktemp -- "$dir/.foundry.XXXXXXXXXX")
-trap "rm -f -- \"\$tmp\"" EXIT
-trap "exit 74" HUP INT TERM PIPE
 cat > "$tmp"
 sum=$(sha256sum < "$tmp")
 sum=${sum%% *}

@@ -1,0 +1,286 @@
+//! The fence of a host: whose programs may change it. Puts the check into programs and reads what it says. Does not know how
+//! a run comes by its number.
+//!
+//! A host keeps, beside a stack's stamps, the highest number of all runs that have worked on it. A program of a run with a
+//! lower number is refused there and changes nothing; the first program of a run with a higher one raises the fence, and
+//! first stops what older runs have left at work. See `fence.sh`.
+
+use std::fmt::Write as _;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use super::reader::{Program, Reply};
+use super::shell::quote;
+
+/// The shell functions, without comments.
+static FUNCTIONS: LazyLock<String> = LazyLock::new(|| {
+    include_str!("fence.sh")
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .fold(String::new(), |text, line| text + line + "\n")
+});
+
+/// Time that a program may wait for older ones to end.
+pub const WAITING: Duration = Duration::from_secs(45);
+
+/// Exit status of a program that was refused.
+const REFUSED: i32 = 113;
+
+/// The highest number that is taken seriously. A host that says more can't spoil the numbers of all others.
+const HIGHEST: u64 = 1_000_000_000_000_000;
+
+/// What identifies a run on hosts, and what a host's fence says.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Fence {
+    /// Higher than that of every run before.
+    pub number: u64,
+    /// Names the holding of the lock, unlike any other; the shards of one run share it.
+    pub token: String,
+    /// The run's id.
+    pub run: String,
+    /// `user@host name`.
+    pub who: String,
+}
+
+impl Fence {
+    /// Reads the line that a host keeps; `None` if it is none.
+    #[must_use]
+    pub fn parse(line: &str) -> Option<Self> {
+        let mut words = line.trim().splitn(4, ' ');
+        let mut word = || words.next().map(ToOwned::to_owned);
+        let fence = Self {
+            number: word()?.parse().ok()?,
+            token: word().filter(|token| !token.is_empty())?,
+            run: word().unwrap_or_default(),
+            who: word().unwrap_or_default(),
+        };
+        (fence.number <= HIGHEST).then_some(fence)
+    }
+
+    /// Returns it in words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        format!("run {} of {} (fence {})", self.run, self.who, self.number)
+    }
+}
+
+/// A run's leave to change hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pass {
+    /// The stack's folder on hosts.
+    pub folder: String,
+    /// What identifies the run.
+    pub fence: Fence,
+}
+
+/// What lets one program in.
+#[derive(Debug, Clone)]
+pub struct Door {
+    pub(super) pass: Arc<Pass>,
+    /// Names the program on the host. A word of letters and digits.
+    pub(super) id: String,
+    /// Earlier programs of this run whose end nobody has heard of: stopped first.
+    lost: Vec<String>,
+    /// The fence's number when the host was probed: with another one, what was found then is out of date.
+    seen: Option<u64>,
+}
+
+/// Why a program was not let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// The host is another run's.
+    By(Fence),
+    /// The fence could not be passed; the host's own words.
+    Trouble(String),
+}
+
+impl Door {
+    /// Makes the door for the program `id`, which names it on the host: random, letters and digits.
+    #[must_use]
+    pub fn new(pass: Arc<Pass>, id: String, lost: Vec<String>, seen: Option<u64>) -> Self {
+        Self {
+            pass,
+            id,
+            lost,
+            seen,
+        }
+    }
+
+    /// Returns the last seen number as the shell takes it.
+    fn seen(&self) -> String {
+        self.seen.map(|seen| seen.to_string()).unwrap_or_default()
+    }
+
+    /// Returns the name of the program.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Returns the earlier programs that are stopped first.
+    #[must_use]
+    pub fn lost(&self) -> &[String] {
+        &self.lost
+    }
+
+    /// Returns whose it is.
+    #[must_use]
+    pub fn pass(&self) -> &Pass {
+        &self.pass
+    }
+
+    /// Appends the functions and what they need to know. `noted`: the program is one that changes the host.
+    pub(super) fn functions(&self, out: &mut String, noted: bool) {
+        let Pass { folder, fence } = &*self.pass;
+        for (name, value) in [
+            ("dir", folder.as_str()),
+            ("number", &fence.number.to_string()),
+            ("token", &fence.token),
+            ("run", &fence.run),
+            ("who", &fence.who),
+            ("id", if noted { &self.id } else { "" }),
+            ("lost", &self.lost.join(" ")),
+            ("seen", &self.seen()),
+        ] {
+            // Controller's and stack's names without NUL; an empty one would let nobody in.
+            let value = quote(value).unwrap_or_default();
+            let _ = writeln!(out, "fence_{name}={value}");
+        }
+        out.push_str(&FUNCTIONS);
+    }
+
+    /// Returns the file that notes the program, as a word of the shell.
+    pub(super) fn work(&self) -> String {
+        quote(&format!("{}/work/{}", self.pass.folder, self.id)).unwrap_or_default()
+    }
+
+    /// Returns what the shell does that was not let in: says so and ends.
+    fn turn_away(&self) -> String {
+        format!(
+            "{{ [ -n \"$__fence_why\" ] || __fence_why=\" $__fence_n $__fence_t $__fence_r $__fence_w\"; \
+             printf \"%s\\n\" \"foundry-fence {}$__fence_why\"; exit {REFUSED}; }}",
+            self.id
+        )
+    }
+
+    /// Returns `program` behind this door, in a session of its own: what it leaves behind there can be found and stopped,
+    /// and is killed when it ends.
+    #[must_use]
+    pub fn around(&self, program: &Program) -> Program {
+        let mut text = Zeroizing::new(String::new());
+        let (id, work) = (&self.id, self.work());
+        let _ = writeln!(text, "setsid sh <<'__{id}__' &");
+        self.functions(&mut text, true);
+        let _ = writeln!(text, "__fence_enter || {}\n(", self.turn_away());
+        text.push_str(program.text.expose());
+        let _ = write!(
+            text,
+            "\n) </dev/null\n\
+             __{id}__\n\
+             __p=$!\n\
+             wait \"$__p\"; __w=$?\n\
+             kill -s KILL -- \"-$__p\" 2>/dev/null\n\
+             [ ! -e {work} ] || : >{work}\n\
+             exit \"$__w\"\n"
+        );
+        Program {
+            deadline: program.deadline + WAITING,
+            text: std::mem::take(&mut *text).into(),
+        }
+    }
+
+    /// Returns `program`, which changes nothing, after the host's fence has been raised and what is left of earlier programs
+    /// has been stopped.
+    #[must_use]
+    pub fn before(&self, program: &Program) -> Program {
+        let mut text = Zeroizing::new("(\n".to_owned());
+        self.functions(&mut text, false);
+        let _ = writeln!(
+            text,
+            "__fence_enter || {}\n) </dev/null || exit",
+            self.turn_away()
+        );
+        text.push_str(program.text.expose());
+        Program {
+            deadline: program.deadline + WAITING,
+            text: std::mem::take(&mut *text).into(),
+        }
+    }
+
+    /// Returns what a command line begins with that is to go through this door: no single quote is in it. What it needs to
+    /// know comes as arguments, from `$5` on: [`Self::arguments`].
+    #[must_use]
+    pub fn script(&self) -> String {
+        let mut text = String::new();
+        for (at, name) in (5..).zip(["dir", "number", "token", "run", "who", "id", "lost", "seen"])
+        {
+            let _ = writeln!(text, "fence_{name}=${{{at}}}");
+        }
+        text.push_str(&FUNCTIONS);
+        let _ = writeln!(text, "__fence_enter || {}", self.turn_away());
+        text
+    }
+
+    /// Returns the arguments of [`Self::script`].
+    #[must_use]
+    pub fn arguments(&self) -> Vec<String> {
+        let Pass { folder, fence } = &*self.pass;
+        vec![
+            folder.clone(),
+            fence.number.to_string(),
+            fence.token.clone(),
+            fence.run.clone(),
+            fence.who.clone(),
+            self.id.clone(),
+            self.lost.join(" "),
+            self.seen(),
+        ]
+    }
+
+    /// Returns why the program was refused, in the words that [`Refused::read`] reads; `None` if it was not.
+    #[must_use]
+    pub fn refused(&self, reply: &Reply) -> Option<String> {
+        if reply.status != Some(REFUSED) {
+            return None;
+        }
+        let stdout = String::from_utf8_lossy(&reply.stdout);
+        let mark = format!("foundry-fence {}", self.id);
+        let why = stdout.lines().find_map(|line| line.strip_prefix(&mark))?;
+        let said = String::from_utf8_lossy(&reply.stderr);
+        let said = said.trim();
+        Some(if why.starts_with(' ') || said.is_empty() {
+            why.to_owned()
+        } else {
+            format!("{why}: {said}")
+        })
+    }
+
+    /// Reads whether the program was refused.
+    #[must_use]
+    pub fn refusal(&self, reply: &Reply) -> Option<Refused> {
+        self.refused(reply).map(|why| Refused::read(&why))
+    }
+}
+
+impl Refused {
+    /// Reads why a program was not let in. Whose the host is comes after a blank.
+    #[must_use]
+    pub fn read(why: &str) -> Self {
+        match why.strip_prefix(' ').and_then(Fence::parse) {
+            Some(fence) => Self::By(fence),
+            None => Self::Trouble(why.trim().to_owned()),
+        }
+    }
+}
+
+/// Returns the folder of a stack on hosts.
+#[must_use]
+pub fn stack_folder(stack: &str) -> String {
+    let stamps = super::stamp::stamps_folder(stack);
+    stamps
+        .rsplit_once('/')
+        .map_or(stamps.clone(), |(folder, _)| folder.to_owned())
+}
