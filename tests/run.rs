@@ -14,6 +14,9 @@ mod rig;
 mod rollouts;
 #[path = "run/shards.rs"]
 mod shards;
+#[cfg(target_os = "linux")]
+#[path = "run/sim/mod.rs"]
+mod sim;
 #[path = "run/together.rs"]
 mod together;
 
