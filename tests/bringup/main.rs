@@ -13,6 +13,7 @@ mod shards;
 #[path = "../support/mod.rs"]
 mod support;
 mod up;
+mod writers;
 
 use bench::Bench;
 
@@ -55,4 +56,24 @@ fn a_bundle_stands_in_for_the_internet() {
 #[test]
 fn a_fleet_is_built_by_two_shards_at_once() {
     shards::two_shards_at_once();
+}
+
+#[test]
+fn of_two_runs_the_older_one_is_refused() {
+    writers::a_run_that_was_stopped_is_refused_by_name();
+}
+
+#[test]
+fn of_two_runs_the_killed_one_is_over_first() {
+    writers::what_a_killed_run_left_at_work_ends_before_the_next_begins();
+}
+
+#[test]
+fn a_closed_terminal_leaves_no_lock() {
+    writers::a_closed_terminal_ends_a_run_as_one_interrupt_does();
+}
+
+#[test]
+fn a_lock_host_that_is_down_is_waited_out() {
+    writers::a_lock_host_that_is_down_is_waited_out_and_stood_in_for();
 }
