@@ -104,6 +104,61 @@ fn the_docs_name_every_filter_and_fact() {
     }
 }
 
+/// A recipe that renders one structured file over a secret and an output.
+const STRUCTURED: &str = r#"
+summary = "x"
+role = "*"
+[settings]
+password = { type = "string", secret = true, doc = "x" }
+[steps.ca]
+uses = "certificate-authority"
+on   = "group"
+with = { path = "/etc/x", name = "x" }
+[steps.file]
+uses = "file"
+with = { path = "/etc/x.yaml", content = "{{ file('x.yaml') }}" }
+[steps.other]
+uses = "file"
+with = { path = "/etc/x", content = "{{ settings.password }} {{ steps.ca.sha256 }}" }
+"#;
+
+/// Returns what the lint, and the expansion of a stack, have against a file of [`STRUCTURED`].
+fn structured(text: &str) -> [String; 2] {
+    let mut files = Files::default();
+    for task in ["file", "certificate-authority"] {
+        let path = format!("tasks/{task}.toml");
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&path));
+        files.add("", &path, &text.unwrap());
+    }
+    files.add("", "recipes/x/recipe.toml", STRUCTURED);
+    files.add("", "recipes/x/x.yaml", text);
+    let catalog = fine(Catalog::load(&files));
+    [lint(&catalog), expand_made_up(&catalog)]
+        .map(|result| result.err().map(|e| e.to_string()).unwrap_or_default())
+}
+
+#[test]
+fn the_docs_forms_of_secrets_in_structured_files_are_taken_and_refused_as_they_say() {
+    let blocks = blocks(&page());
+    let block = |name: &str| {
+        let found = blocks.iter().find(|(other, _)| other == name);
+        found.unwrap_or_else(|| panic!("no block {name}")).1.clone()
+    };
+    assert_eq!(structured(&block("right.yaml")), ["", ""]);
+    let wrong = block("wrong.yaml");
+    assert!(wrong.lines().count() >= 5);
+    for line in wrong.lines() {
+        let [by_lint, by_expansion] = structured(&format!("# One line.\n{line}\nb: 1\n"));
+        let column = line.find("{{").unwrap() + 1;
+        let place = format!("recipes/x/x.yaml:2:{column}: ");
+        assert!(
+            by_lint.lines().any(|found| found.starts_with(&place)),
+            "{line}\n{by_lint}"
+        );
+        assert!(by_expansion.contains("x.yaml: "), "{line}\n{by_expansion}");
+    }
+}
+
 /// Runs `foundry recipe lint` over a folder and returns its exit code and findings.
 fn lint_by_command(dir: &Path) -> (Option<i32>, serde_json::Value) {
     let output = Command::new(env!("CARGO_BIN_EXE_foundry"))

@@ -14,6 +14,8 @@ mod images;
 mod order;
 #[path = "charts/pins.rs"]
 mod pins;
+#[path = "charts/scalars.rs"]
+mod scalars;
 #[path = "charts/stacks.rs"]
 mod stacks;
 #[path = "charts/values.rs"]

@@ -63,6 +63,7 @@ fn text(step: &Step, name: &str) -> String {
             .map(|part| match part {
                 Part::Literal(text) => text.as_str(),
                 Part::Hole(_) => "‹hole›",
+                Part::Encoded(..) => "‹encoded›",
             })
             .collect(),
         Input::Hole(_) => "‹hole›".to_owned(),
@@ -205,7 +206,7 @@ fn the_server_s_config_is_made_for_its_host() {
     }
 
     seal "static" {
-      current_key_id = "‹hole›"
+      current_key_id = ‹encoded›
       current_key    = "file:///run/credentials/openbao.service/seal"
     }
     "#);
@@ -261,7 +262,7 @@ fn shamir_and_postgresql_and_a_firewall_change_the_steps() {
         );
     }
     let config = text(step(&graph, "openbao:config@bao-1.example.com"), "content");
-    assert!(config.contains("connection_url = \"‹hole›\""), "{config}");
+    assert!(config.contains("connection_url = ‹encoded›"), "{config}");
     assert!(!config.contains("seal \"static\""), "{config}");
     assert!(after(
         &graph,

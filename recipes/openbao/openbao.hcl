@@ -1,30 +1,30 @@
 # Made by Foundry from the stack's config: changes here are overwritten.
-cluster_name = {{ stack.name | quote_hcl }}
-api_addr     = {{ ('https://' ~ (host.labels['internal-address'] | default(host.address)) ~ ':8200') | quote_hcl }}
-cluster_addr = {{ ('https://' ~ (host.labels['internal-address'] | default(host.address)) ~ ':8201') | quote_hcl }}
+cluster_name = {{ stack.name | hcl }}
+api_addr     = {{ ('https://' ~ (host.labels['internal-address'] | default(host.address)) ~ ':8200') | hcl }}
+cluster_addr = {{ ('https://' ~ (host.labels['internal-address'] | default(host.address)) ~ ':8201') | hcl }}
 
-ui        = {{ settings.ui | tojson }}
-log_level = {{ settings.log_level | quote_hcl }}
+ui        = {{ settings.ui | hcl }}
+log_level = {{ settings.log_level | hcl }}
 
-default_lease_ttl = {{ settings.lease_default | quote_hcl }}
-max_lease_ttl     = {{ settings.lease_max | quote_hcl }}
+default_lease_ttl = {{ settings.lease_default | hcl }}
+max_lease_ttl     = {{ settings.lease_max | hcl }}
 
 {% if settings.storage == 'raft' %}
 storage "raft" {
   path    = "/opt/openbao/data"
-  node_id = {{ host.name | quote_hcl }}
+  node_id = {{ host.name | hcl }}
   # What upstream advises for production: a lost leader is noticed in a second, not in five.
   performance_multiplier = 1
 }
 {% else %}
 storage "postgresql" {
-  connection_url = "{{ settings.connection_url }}"
+  connection_url = {{ settings.connection_url | hcl }}
   ha_enabled     = "true"
 }
 {% endif %}
 
 listener "tcp" {
-  address         = {{ (settings.listen ~ ':8200') | quote_hcl }}
+  address         = {{ (settings.listen ~ ':8200') | hcl }}
   tls_cert_file   = "/opt/openbao/tls/cert.pem"
   tls_key_file    = "/opt/openbao/tls/key.pem"
   tls_min_version = "tls12"
@@ -35,7 +35,7 @@ listener "tcp" {
 {% if settings.seal == 'static' %}
 
 seal "static" {
-  current_key_id = "{{ steps['seal-key'].id }}"
+  current_key_id = {{ steps['seal-key'].id | hcl }}
   current_key    = "file:///run/credentials/openbao.service/seal"
 }
 {% endif %}
@@ -43,7 +43,7 @@ seal "static" {
 
 audit "file" "file" {
   options {
-    file_path = {{ (settings.audit.folder ~ '/audit.jsonl') | quote_hcl }}
+    file_path = {{ (settings.audit.folder ~ '/audit.jsonl') | hcl }}
   }
 }
 {% endif %}

@@ -2,15 +2,21 @@
 
 use std::sync::LazyLock;
 
-use base64::Engine as _;
 use minijinja::value::{Kwargs, Rest, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value as Jinja};
 use sha2::{Digest as _, Sha256};
 
 use super::convert::{from_jinja, json_to_jinja, to_json};
-use super::placeholder::holds_placeholder;
+use super::encode::Encoder;
+use super::placeholder::{
+    Piece, Placeholder, encoded, holds_placeholder, joined, split, text_holds_placeholder,
+};
 use super::units::{parse_duration, parse_size};
 use super::version::Version;
+use crate::config::check_yaml;
+
+/// Longest text that `fromyaml` reads, in bytes.
+const LONGEST: usize = 16 << 20;
 
 /// Names of our filters, for the reference and for suggestions.
 pub const FILTERS: &[&str] = &[
@@ -18,14 +24,21 @@ pub const FILTERS: &[&str] = &[
     "b64",
     "basename",
     "bytes",
+    "curl",
     "dirname",
     "fromyaml",
+    "hcl",
+    "ini",
+    "json",
     "merge",
     "quote_hcl",
     "seconds",
+    "sh",
     "sha256",
     "shquote",
+    "systemd",
     "tojson",
+    "toml",
     "toyaml",
     "version_eq",
     "version_ge",
@@ -34,6 +47,7 @@ pub const FILTERS: &[&str] = &[
     "version_lt",
     "with_role",
     "without_role",
+    "yaml",
 ];
 
 /// Filters of minijinja that look into a text or a number: a value to come can't go through them. The others only
@@ -79,11 +93,11 @@ pub(super) fn register(environment: &mut Environment<'static>) {
     text_filter(environment, "sha256", |text| {
         Ok(hex::encode(Sha256::digest(text.as_bytes())))
     });
-    text_filter(environment, "b64", |text| {
-        Ok(base64::engine::general_purpose::STANDARD.encode(text))
-    });
-    text_filter(environment, "shquote", |text| Ok(shquote(text)));
-    text_filter(environment, "quote_hcl", |text| Ok(quote_hcl(text)));
+    let encoders = Encoder::ALL.map(|encoder| (encoder.name(), encoder));
+    let older = [("shquote", Encoder::Sh), ("quote_hcl", Encoder::Hcl)];
+    for (name, encoder) in encoders.into_iter().chain(older) {
+        environment.add_filter(name, move |value: Jinja| STRICT.scalar(encoder, &value));
+    }
     text_filter(environment, "basename", |text| {
         Ok(text.rsplit('/').next().unwrap_or_default().to_owned())
     });
@@ -105,6 +119,9 @@ pub(super) fn register(environment: &mut Environment<'static>) {
     environment.add_filter("tojson", |value: Jinja, options: Kwargs| {
         let pretty: Option<bool> = options.get("indent")?;
         options.assert_all_used()?;
+        if pretty != Some(true) && holds_placeholder(&value) {
+            return STRICT.flow(Encoder::Json, &value);
+        }
         let json = json_of("tojson", &value)?;
         if pretty.unwrap_or(false) {
             serde_json::to_string_pretty(&json)
@@ -117,14 +134,11 @@ pub(super) fn register(environment: &mut Environment<'static>) {
         serde_yaml::to_string(&json_of("toyaml", &value)?)
             .map_err(|e| wrong(format!("toyaml: {e}")))
     });
-    // A value to come may stand in the text: it stays where it is, within one scalar.
     environment.add_filter("fromyaml", |value: Jinja| {
         let text = value
             .as_str()
             .ok_or_else(|| wrong(format!("fromyaml takes text, not {}", value.kind())))?;
-        let parsed: serde_json::Value =
-            serde_yaml::from_str(text).map_err(|e| wrong(format!("fromyaml: {e}")))?;
-        Ok(json_to_jinja(parsed))
+        from_yaml(text).map_err(|e| wrong(format!("fromyaml: {e}")))
     });
     environment.add_filter("merge", |base: Jinja, over: Jinja| merged(&base, &over));
     environment.add_filter("with_role", |hosts: Jinja, role: &str| {
@@ -171,32 +185,175 @@ fn by_role(hosts: &Jinja, role: &str, wanted: bool) -> Result<Vec<Jinja>, Error>
     Ok(found)
 }
 
-/// Quotes `text` for a POSIX shell.
-#[must_use]
-pub fn shquote(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=@%+,".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text.to_owned();
+/// Replaces the filters that take values to come by ones that take nothing at all in their place.
+pub(super) fn register_without(environment: &mut Environment<'static>) {
+    let encoders = Encoder::ALL.map(|encoder| (encoder.name(), encoder));
+    let older = [("shquote", Encoder::Sh), ("quote_hcl", Encoder::Hcl)];
+    for (name, encoder) in encoders.into_iter().chain(older) {
+        environment.add_filter(name, move |value: Jinja| LENIENT.scalar(encoder, &value));
     }
-    format!("'{}'", text.replace('\'', r"'\''"))
+    environment.add_filter("tojson", |value: Jinja, options: Kwargs| {
+        let _: Option<bool> = options.get("indent")?;
+        options.assert_all_used()?;
+        LENIENT.flow(Encoder::Json, &value)
+    });
 }
 
-/// Quotes `text` as an HCL string that is taken literally.
-fn quote_hcl(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c => out.push(c),
+/// Writes values by encoders.
+struct Writing {
+    /// Whether nothing at all may stand in the place of a value: only so that what is written without the values to come can be
+    /// looked at.
+    lenient: bool,
+}
+
+const STRICT: Writing = Writing { lenient: false };
+const LENIENT: Writing = Writing { lenient: true };
+
+impl Writing {
+    /// Writes `value` by an encoder: now, or once the values to come in it are known.
+    fn scalar(&self, encoder: Encoder, value: &Jinja) -> Result<String, Error> {
+        let cant = |why: &str| {
+            wrong(format!(
+                "the value can't be written as `{}`: {why}",
+                encoder.name()
+            ))
+        };
+        let literal = matches!(
+            encoder,
+            Encoder::Yaml | Encoder::Json | Encoder::Toml | Encoder::Hcl
+        );
+        let flows = matches!(encoder, Encoder::Yaml | Encoder::Json);
+        match value.kind() {
+            ValueKind::String => text_scalar(encoder, value.as_str().unwrap_or_default()),
+            ValueKind::Plain if value.downcast_object_ref::<Placeholder>().is_some() => {
+                Ok(encoded(encoder, &value.to_string()))
+            }
+            ValueKind::Bool if literal => {
+                Ok(if value.is_true() { "true" } else { "false" }.to_owned())
+            }
+            ValueKind::Number if literal => Ok(value.to_string()),
+            ValueKind::Number => text_scalar(encoder, &value.to_string()),
+            ValueKind::Bool => text_scalar(encoder, if value.is_true() { "true" } else { "false" }),
+            ValueKind::None | ValueKind::Seq | ValueKind::Map | ValueKind::Iterable if flows => {
+                self.flow(encoder, value)
+            }
+            ValueKind::Seq | ValueKind::Iterable if literal => {
+                let items: Result<Vec<String>, Error> = value
+                    .try_iter()?
+                    .map(|item| self.scalar(encoder, &item))
+                    .collect();
+                Ok(format!("[{}]", items?.join(", ")))
+            }
+            ValueKind::Undefined if self.lenient => Ok(String::new()),
+            ValueKind::Undefined => Err(Error::from(ErrorKind::UndefinedError)),
+            kind => Err(cant(&format!("it is a {kind}"))),
         }
     }
-    out.push('"');
-    out.replace("${", "$${").replace("%{", "%%{")
+
+    /// Writes `value` as JSON in one line, which is YAML too; values to come in it go through `encoder`.
+    fn flow(&self, encoder: Encoder, value: &Jinja) -> Result<String, Error> {
+        match value.kind() {
+            ValueKind::Seq | ValueKind::Iterable => {
+                let items: Result<Vec<String>, Error> = value
+                    .try_iter()?
+                    .map(|item| self.flow(encoder, &item))
+                    .collect();
+                Ok(format!("[{}]", items?.join(",")))
+            }
+            ValueKind::Map => {
+                let mut entries = Vec::new();
+                for key in value.try_iter()? {
+                    let name = key.to_string();
+                    refuse_placeholders(encoder.name(), &[Jinja::from(name.as_str())])?;
+                    entries.push((name, self.flow(encoder, &value.get_item(&key)?)?));
+                }
+                // Sorted, as `tojson` writes what is known.
+                entries.sort();
+                let entries: Result<Vec<String>, Error> = entries
+                    .into_iter()
+                    .map(|(name, value)| Ok(format!("{}:{value}", text_scalar(encoder, &name)?)))
+                    .collect();
+                Ok(format!("{{{}}}", entries?.join(",")))
+            }
+            ValueKind::String | ValueKind::Plain => self.scalar(encoder, value),
+            ValueKind::Undefined if self.lenient => Ok("null".to_owned()),
+            ValueKind::Undefined => Err(Error::from(ErrorKind::UndefinedError)),
+            _ => serde_json::to_string(&json_of(encoder.name(), value)?)
+                .map_err(|e| wrong(format!("{}: {e}", encoder.name()))),
+        }
+    }
+}
+
+fn text_scalar(encoder: Encoder, text: &str) -> Result<String, Error> {
+    if text_holds_placeholder(text) {
+        return Ok(encoded(encoder, text));
+    }
+    encoder
+        .encode(text)
+        .map(|text| (*text).clone())
+        .map_err(|why| {
+            wrong(format!(
+                "the value can't be written as `{}`: {why}",
+                encoder.name()
+            ))
+        })
+}
+
+/// Marks the place of what goes through an encoder, for a parser of YAML: it is a plain scalar to it.
+const STAND_IN: char = '\u{F57AF}';
+
+/// Reads YAML. What goes through an encoder in it is a scalar whose text is what was put in; a value to come that is put in as it
+/// is stays where it is, within one scalar.
+fn from_yaml(text: &str) -> Result<Jinja, String> {
+    check_yaml(text, LONGEST)?;
+    let parse = |text: &str| serde_yaml::from_str(text).map_err(|e| e.to_string());
+    if !text_holds_placeholder(text) {
+        return Ok(json_to_jinja(parse(text)?));
+    }
+    let mut inner = Vec::new();
+    let mut stood_in = String::with_capacity(text.len());
+    for piece in split(text)? {
+        match piece {
+            Piece::Encoded(Encoder::Yaml | Encoder::Json, text) => {
+                stood_in.push_str(&format!("{STAND_IN}{}{STAND_IN}", inner.len()));
+                inner.push(joined(&text));
+            }
+            other => stood_in.push_str(&joined(&[other])),
+        }
+    }
+    let mut parsed: serde_json::Value = parse(&stood_in)?;
+    put_back(&mut parsed, &inner)?;
+    Ok(json_to_jinja(parsed))
+}
+
+/// Puts texts back where they were stood in for.
+fn put_back(value: &mut serde_json::Value, inner: &[String]) -> Result<(), String> {
+    use serde_json::Value as Json;
+    let misplaced = || {
+        "what goes through `| yaml` must be a value of its own: not a key, not within quotes or other text"
+            .to_owned()
+    };
+    match value {
+        Json::String(text) if text.contains(STAND_IN) => {
+            let number = text
+                .strip_prefix(STAND_IN)
+                .and_then(|text| text.strip_suffix(STAND_IN))
+                .and_then(|number| number.parse::<usize>().ok());
+            *text = number
+                .and_then(|number| inner.get(number))
+                .ok_or_else(misplaced)?
+                .clone();
+            Ok(())
+        }
+        Json::Array(items) => items.iter_mut().try_for_each(|item| put_back(item, inner)),
+        Json::Object(entries) if entries.keys().any(|key| key.contains(STAND_IN)) => {
+            Err(misplaced())
+        }
+        Json::Object(entries) => entries
+            .values_mut()
+            .try_for_each(|entry| put_back(entry, inner)),
+        _ => Ok(()),
+    }
 }
 
 fn text_filter(
@@ -279,7 +436,8 @@ fn json_of(name: &str, value: &Jinja) -> Result<serde_json::Value, Error> {
 fn refuse_placeholders(name: &str, args: &[Jinja]) -> Result<(), Error> {
     if args.iter().any(holds_placeholder) {
         return Err(wrong(format!(
-            "a secret or an output of a step is not known yet: it can be put into text as it is, but not go through `{name}`"
+            "a secret or an output of a step is not known yet: it can be put into text, and end with a filter that quotes it \
+             (`yaml`, `json`, `sh`, …), but not go through `{name}`"
         )));
     }
     Ok(())

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use super::Catalog;
 use super::lint::FUNCTIONS;
+use super::lint_text;
 use super::parse_recipe::each_text;
 use super::problems::AllProblems;
 use super::recipe::{Images, Recipe, RecipeStep, StackCheck};
@@ -65,6 +66,7 @@ pub(super) fn lint_recipe(catalog: &Catalog, recipe: &Recipe, problems: &mut All
         linter.images(name, images);
     }
     linter.unused(catalog);
+    lint_text::lint_texts(catalog, recipe, problems);
 }
 
 struct Linter<'a> {

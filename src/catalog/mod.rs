@@ -2,11 +2,13 @@
 
 mod convert;
 mod digest;
+mod encode;
 mod filter;
 mod image;
 mod kind;
 mod lint;
 mod lint_recipe;
+mod lint_text;
 mod load;
 mod parse_kind;
 mod parse_recipe;
@@ -19,6 +21,7 @@ mod rollout;
 mod schema;
 mod script;
 mod settings;
+mod structure;
 mod table;
 mod task;
 mod template;
@@ -36,7 +39,8 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-pub use filter::{FILTERS, shquote};
+pub use encode::{Encoder, shquote};
+pub use filter::FILTERS;
 pub use image::{ImageRef, images_in, is_digest};
 pub use lint::{Script, lint, scripts};
 pub use load::{Files, RecipeSource};
@@ -50,8 +54,10 @@ pub use recipe::{
 pub use rollout::{Canary, GATE_TIMEOUT, Rollout, Share, resolve_rollout, with_health};
 pub use schema::settings_schema;
 pub use settings::{Settings, resolve_settings};
+pub use structure::{Format, Misplaced, check_pieces};
 pub use task::{
-    Collector, Effect, InputSpec, OutputSpec, ProbeSpec, QuestionSpec, Task, Template, ValueType,
+    Collector, Effect, InputSpec, OutputSpec, ProbeSpec, QuestionSpec, Task, Template, TextFormat,
+    ValueType,
 };
 pub use template::{Purpose, TemplateError, evaluate, evaluate_for, evaluate_over, mentions};
 pub use units::{parse_duration, parse_size};

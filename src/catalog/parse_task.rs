@@ -7,9 +7,10 @@ use indexmap::IndexMap;
 
 use super::digest::digest_of;
 use super::parse_kind::parse_kind;
+use super::structure::Format;
 use super::table::{START, Sink, Table, template_at};
 use super::task::{
-    Collector, Effect, InputSpec, OutputSpec, ProbeSpec, QuestionSpec, Task, Template,
+    Collector, Effect, InputSpec, OutputSpec, ProbeSpec, QuestionSpec, Task, Template, TextFormat,
 };
 use super::template_text::as_expression;
 use super::value::Value;
@@ -98,7 +99,8 @@ const TAKEN: &[&str] = &[
 ];
 
 fn inputs(root: &mut Table<'_>) -> IndexMap<String, InputSpec> {
-    let mut inputs = IndexMap::new();
+    let mut inputs: IndexMap<String, InputSpec> = IndexMap::new();
+    let mut formats = Vec::new();
     for (name, (span, node)) in root.named("inputs") {
         let sink = root.sink();
         if !is_variable(&name) || TAKEN.contains(&name.as_str()) {
@@ -137,14 +139,32 @@ fn inputs(root: &mut Table<'_>) -> IndexMap<String, InputSpec> {
             }
             Some((span, value)) => checked(sink, span, &kind, value),
         };
+        let format = table.text("format").map(|(span, word)| {
+            formats.extend(Format::named(&word).is_none().then(|| (span, word.clone())));
+            Format::named(&word).map_or(TextFormat::OfPath(word), TextFormat::Is)
+        });
         let spec = InputSpec {
             kind,
             default,
             secret,
+            format,
             doc: table.text("doc").map(|(_, text)| text).unwrap_or_default(),
         };
         table.finish();
         inputs.insert(name, spec);
+    }
+    for (span, word) in formats {
+        if inputs
+            .get(&word)
+            .is_none_or(|input| input.kind != super::ValueType::Path)
+        {
+            let help = format!(
+                "one of {}, or the name of an input of type `path` whose end says it",
+                Format::NAMES.join(", ")
+            );
+            let message = format!("there is no format `{word}`");
+            root.sink().push(Problem::at(span, message).help(help));
+        }
     }
     inputs
 }

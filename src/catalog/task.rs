@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
+use super::structure::Format;
 use super::value::Value;
 use super::written::Written;
 
@@ -47,8 +48,19 @@ pub struct InputSpec {
     pub default: Option<Value>,
     /// Whether a secret may (or, for `true` on text, does) stand in it; then it is never shown.
     pub secret: bool,
+    /// Which structure its text has: then a secret or an output of a step in it can only become one scalar.
+    pub format: Option<TextFormat>,
     /// What it is for.
     pub doc: String,
+}
+
+/// Which structure the text of an input has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TextFormat {
+    /// This one.
+    Is(Format),
+    /// That which the end of a path says; the path is the input of this name.
+    OfPath(String),
 }
 
 /// Type of an input, setting or output.

@@ -12,9 +12,9 @@ use minijinja::{
 
 use super::convert::{from_jinja, to_jinja};
 use super::filter;
-use super::placeholder::Placeholder;
+use super::placeholder::{Placeholder, all_known};
 use super::task::Template;
-use super::template_text::{LET_THROUGH, forgiving, single_expression};
+use super::template_text::{LET_THROUGH, forgiving, lenient, single_expression};
 use super::value::{Value, Values};
 use crate::secret::Secret;
 
@@ -39,6 +39,9 @@ impl TemplateError {
     /// Takes over what minijinja says; `secret` keeps its details out, which may quote values.
     fn from_jinja(error: &Error, secret: bool) -> Self {
         let message = match (error.kind(), error.detail()) {
+            (ErrorKind::OutOfFuel, _) => format!(
+                "it does too much: more than {FUEL} steps of work; does it loop over a loop, or over a large range?"
+            ),
             (kind, Some(_)) if secret => format!("{kind} (it mentions a secret, so no details)"),
             (ErrorKind::InvalidOperation, Some(detail)) => detail.to_owned(),
             (kind, Some(detail)) => format!("{kind}: {detail}"),
@@ -50,6 +53,10 @@ impl TemplateError {
         }
     }
 }
+
+/// Most that one evaluation may do, in instructions and bytes as minijinja counts them. A file that names ten thousand hosts takes
+/// a million.
+const FUEL: u64 = 20_000_000;
 
 /// Evaluates `template` over known inputs (and facts, where a template may use them as `facts.name`).
 /// The second of the result tells whether it mentions a secret; then every text in the first is [`Value::Secret`].
@@ -81,8 +88,7 @@ pub fn evaluate_over(
             .any(|(name, value)| value.is_secret() && compiled.may_mention_fact(name));
         context.push((Jinja::from("facts"), FactTree::root(facts)));
     }
-    let result = compiled
-        .evaluate(Jinja::from_pairs(context), Purpose::Value)
+    let result = all_known(|| compiled.evaluate(Jinja::from_pairs(context), Purpose::Value))
         .map_err(|e| TemplateError::from_jinja(&e, secret))?;
     if result.is_undefined() {
         return Err(TemplateError::new(format!(
@@ -123,7 +129,7 @@ pub fn evaluate(
     if let Some(without) = without {
         evaluate_for(Purpose::Check, template, without).map_err(|e| TemplateError {
             message: "a secret or an output of a step is not known yet: it can be put in as it is, but not \
-                      compared, tested, looped over or joined by `~`"
+                      compared, tested or looped over"
                 .to_owned(),
             ..e
         })?;
@@ -228,6 +234,7 @@ fn environment(purpose: Purpose) -> Environment<'static> {
             .build()
             .unwrap_or_default(),
     );
+    environment.set_fuel(Some(FUEL));
     environment.set_loader(|name| Ok(name.strip_prefix(TEXT).map(str::to_owned)));
     environment.set_formatter(|out, state, value| match value.kind() {
         // Not Python's words.
@@ -256,6 +263,7 @@ fn environment(purpose: Purpose) -> Environment<'static> {
             }
         });
         environment.add_test("none", |value: Jinja| value.is_none());
+        filter::register_without(&mut environment);
     }
     environment
 }
@@ -285,7 +293,11 @@ fn compile_anew(text: &str) -> Result<Compiled, Error> {
     }
     if let Some(inner) = single_expression(text) {
         let compile = |purpose: Purpose| {
-            ENVIRONMENTS[purpose as usize].compile_expression_owned(inner.to_owned())
+            let inner = match purpose {
+                Purpose::Value => inner.to_owned(),
+                Purpose::Check => lenient(inner),
+            };
+            ENVIRONMENTS[purpose as usize].compile_expression_owned(inner)
         };
         match compile(Purpose::Value) {
             Ok(expression) => {

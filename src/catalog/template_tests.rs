@@ -125,7 +125,7 @@ fn filters() {
         ("{{ \"it's\" | shquote }}", r"'it'\''s'"),
         ("{{ 'a/b-c.d' | shquote }}", "a/b-c.d"),
         ("{{ '' | shquote }}", "''"),
-        ("{{ 'a\"b${c}' | quote_hcl }}", r#""a\"b$${c}""#),
+        ("{{ 'a\"b${c}' | quote_hcl }}", r#""a\"b\u0024{c}""#),
         ("{{ 'hi' | b64 }}", "aGk="),
         (
             "{{ {'b': [1, 'x'], 'a': none} | tojson }}",
@@ -186,7 +186,6 @@ fn placeholders_can_only_be_put_in() {
         "{{ pw == 'x' }}",
         "{% if pw %}x{% endif %}",
         "{{ pw | sha256 }}",
-        "{{ {'a': pw} | tojson }}",
         "{{ list | toyaml }}",
         "{{ pw | length }}",
         "{{ pw | upper }}",
@@ -195,7 +194,9 @@ fn placeholders_can_only_be_put_in() {
         "{{ not pw }}",
         "{% for x in list %}{% if x == 'x' %}{{ x }}{% endif %}{% endfor %}",
         "x{{ pw == 'x' }}",
-        "x{{ pw ~ 'x' }}",
+        "{{ [pw] | toml | length }}",
+        "{{ ('a' ~ pw) | upper }}",
+        "{{ pw | yaml | trim }}",
     ] {
         assert!(run(template).is_err(), "{template}");
     }
@@ -218,4 +219,97 @@ fn tells_what_it_mentions() {
         ["others"]
     );
     assert_eq!(of("plain"), Vec::<String>::new());
+}
+
+/// Evaluates over a value to come, and returns the text once it has come, as [`crate::graph`] does.
+fn filled(template: &str, value: &str) -> Result<String, String> {
+    use super::placeholder::{Piece, split};
+    fn fill(pieces: &[Piece<'_>], value: &str) -> Result<String, String> {
+        let mut text = String::new();
+        for piece in pieces {
+            match piece {
+                Piece::Literal(literal) => text.push_str(literal),
+                Piece::Placeholder(_) => text.push_str(value),
+                Piece::Encoded(encoder, inner) => {
+                    text.push_str(&encoder.encode(&fill(inner, value)?)?);
+                }
+            }
+        }
+        Ok(text)
+    }
+    let context = |hole: Jinja| minijinja::context! { pw => hole };
+    let (with, without) = (
+        context(Placeholder(3).into_jinja()),
+        context(Jinja::UNDEFINED),
+    );
+    let text = evaluate(&Template(template.to_owned()), &with, Some(&without))
+        .map_err(|error| error.message)?
+        .to_string();
+    fill(&split(&text)?, value)
+}
+
+#[test]
+fn a_value_to_come_goes_through_encoders_as_a_known_one_does() {
+    for template in [
+        "{{ pw | yaml }}",
+        "{{ ('a: ' ~ pw ~ \"'\") | json }}",
+        "a = {{ pw | toml }}\n",
+        "{{ pw | hcl }} {{ pw | quote_hcl }}",
+        "{{ (pw ~ 'x') | sh }} {{ pw | shquote }}",
+        "{{ pw | curl | yaml }}",
+        "{{ pw | b64 | yaml }}",
+        "{{ {'b': [pw, 1, true, none], 'a': 'x' ~ pw} | json }}",
+        "{{ {'b': {'c': pw}} | tojson | yaml }}",
+        "{{ [pw, 'x'] | yaml }}",
+        "{{ [pw, 'x'] | toml }}",
+        "{{ ['K10', pw, '::', pw] | join | yaml }}",
+        "{% set x = 'a' ~ pw %}{{ (x ~ 'b') | yaml }}",
+        "{% filter yaml %}a{{ pw }}b{% endfilter %}",
+        "{% macro m(x) %}{{ x | yaml }}{% endmacro %}{{ m(pw) }}",
+        "{{ ('{a: ' ~ (pw | yaml) ~ ', b: [' ~ (('c' ~ pw) | json) ~ ']}') | fromyaml | tojson }}",
+    ] {
+        for value in [
+            "plain",
+            "\u{F57AA}3\u{F57AB}\n- x",
+            "\u{F57AC}yaml\u{F57AD}\n- x\u{F57AE}",
+            "a\"b\\c\n${d}%{e}",
+            "# : - yes",
+            "",
+        ] {
+            let known = over(template, &[("pw", text(value))])
+                .map(|(value, _)| match value {
+                    Value::Text(text) => text,
+                    other => panic!("{other:?}"),
+                })
+                .map_err(|error| error.message);
+            assert_eq!(filled(template, value), known, "{template} {value:?}");
+        }
+    }
+    let error = over("{{ 'hunter2\n' | ini }}", &[]).unwrap_err();
+    assert_eq!(
+        error.message,
+        "the value can't be written as `ini`: it holds a line break or another control character"
+    );
+    for template in [
+        "{{ ('{a: \"x' ~ (pw | yaml) ~ '\"}') | fromyaml }}",
+        "{{ ('{' ~ (pw | yaml) ~ ': 1}') | fromyaml }}",
+    ] {
+        assert!(filled(template, "x").is_err(), "{template}");
+    }
+}
+
+#[test]
+fn a_template_that_never_ends_is_stopped() {
+    let began = std::time::Instant::now();
+    let error = over(
+        "{% for a in range(10000) %}{% for b in range(10000) %}{{ a }}{% endfor %}{% endfor %}",
+        &[],
+    )
+    .unwrap_err();
+    assert!(error.message.starts_with("it does too much: "), "{error}");
+    assert!(began.elapsed().as_secs() < 120, "{:?}", began.elapsed());
+    // Files over all hosts of a large fleet are far from it.
+    let hosts = Value::List((0..10_000).map(Value::Int).collect());
+    let all = "{% for host in hosts %}{{ host }}={{ host ~ '.example.com' }}\n{% endfor %}";
+    assert!(over(all, &[("hosts", hosts)]).is_ok());
 }

@@ -57,6 +57,11 @@ pub async fn look(
     };
     let fingerprints = Arc::new(fingerprints);
     let mut known = Known::new(graph, secrets);
+    let unwritable = known.unwritable(graph, &looked_at);
+    if !unwritable.is_empty() {
+        return Err(CliError::failed(unwritable.join("\n"))
+            .hint("nothing was changed: give the secret another value"));
+    }
     let mut observed = Observed::none(graph);
     let actions = BuiltIn::default();
     let mut steps = looked_at;

@@ -7,7 +7,10 @@ use minijinja::Value as Jinja;
 use minijinja::value::ValueKind;
 
 use super::input::{HoleId, Input, Part};
-use crate::catalog::{InputSpec, Piece, Placeholder, Value, ValueType, split_placeholders};
+use crate::catalog::{
+    Encoder, Format, InputSpec, Misplaced, Piece, Placeholder, Value, ValueType, check_pieces,
+    split_placeholders,
+};
 
 /// An input whose holes are still placeholders: what is the same for all hosts is evaluated once, and the holes of
 /// each host are put in afterwards.
@@ -30,6 +33,41 @@ pub(super) enum Draft {
 pub(super) enum DraftPart {
     Literal(String),
     Hole(Placeholder),
+    Encoded(Encoder, Vec<DraftPart>),
+}
+
+impl DraftPart {
+    fn of(piece: Piece<'_>) -> Self {
+        match piece {
+            Piece::Literal(text) => Self::Literal(text.to_owned()),
+            Piece::Placeholder(placeholder) => Self::Hole(placeholder),
+            Piece::Encoded(encoder, inner) => {
+                Self::Encoded(encoder, inner.into_iter().map(Self::of).collect())
+            }
+        }
+    }
+
+    fn each_hole(&self, visit: &mut impl FnMut(Placeholder)) {
+        match self {
+            Self::Literal(_) => {}
+            Self::Hole(placeholder) => visit(*placeholder),
+            Self::Encoded(_, inner) => inner.iter().for_each(|part| part.each_hole(visit)),
+        }
+    }
+
+    fn bind<E>(&self, hole: &mut impl FnMut(Placeholder) -> Result<HoleId, E>) -> Result<Part, E> {
+        Ok(match self {
+            Self::Literal(text) => Part::Literal(text.clone()),
+            Self::Hole(placeholder) => Part::Hole(hole(*placeholder)?),
+            Self::Encoded(encoder, inner) => Part::Encoded(
+                *encoder,
+                inner
+                    .iter()
+                    .map(|part| part.bind(hole))
+                    .collect::<Result<_, _>>()?,
+            ),
+        })
+    }
 }
 
 impl Draft {
@@ -84,10 +122,7 @@ impl Draft {
         {
             return Ok(Self::Known(Value::Text(text.to_owned())));
         }
-        let parts = pieces.into_iter().map(|piece| match piece {
-            Piece::Literal(text) => DraftPart::Literal(text.to_owned()),
-            Piece::Placeholder(placeholder) => DraftPart::Hole(placeholder),
-        });
+        let parts = pieces.into_iter().map(DraftPart::of);
         Ok(Self::Text(parts.collect()))
     }
 
@@ -159,13 +194,36 @@ impl Draft {
         match self {
             Self::Known(_) => {}
             Self::Hole(placeholder) => visit(*placeholder),
-            Self::Text(parts) => parts.iter().for_each(|part| {
-                if let DraftPart::Hole(placeholder) = part {
-                    visit(*placeholder);
-                }
-            }),
+            Self::Text(parts) => parts.iter().for_each(|part| part.each_hole(visit)),
             Self::List(items) => items.iter().for_each(|item| item.each_hole(visit)),
             Self::Map(entries) => entries.values().for_each(|entry| entry.each_hole(visit)),
+        }
+    }
+
+    /// Checks that what is to come can only become one scalar of a text of this format.
+    ///
+    /// # Errors
+    /// About the first that could become more.
+    pub fn check_format(&self, format: Format) -> Result<(), Misplaced> {
+        let Self::Text(parts) = self else {
+            return Ok(());
+        };
+        let pieces: Vec<Piece<'_>> = parts
+            .iter()
+            .map(|part| match part {
+                DraftPart::Literal(text) => Piece::Literal(text),
+                DraftPart::Hole(placeholder) => Piece::Placeholder(*placeholder),
+                DraftPart::Encoded(encoder, _) => Piece::Encoded(*encoder, Vec::new()),
+            })
+            .collect();
+        check_pieces(format, &pieces)
+    }
+
+    /// Returns the text that it is, if nothing of it is to come.
+    pub fn known_text(&self) -> Option<&str> {
+        match self {
+            Self::Known(Value::Text(text)) => Some(text),
+            _ => None,
         }
     }
 
@@ -180,10 +238,7 @@ impl Draft {
             Self::Text(parts) => Input::Text(
                 parts
                     .iter()
-                    .map(|part| match part {
-                        DraftPart::Literal(text) => Ok(Part::Literal(text.clone())),
-                        DraftPart::Hole(placeholder) => hole(*placeholder).map(Part::Hole),
-                    })
+                    .map(|part| part.bind(hole))
                     .collect::<Result<_, _>>()?,
             ),
             Self::List(items) => Input::List(
@@ -240,6 +295,7 @@ mod tests {
             kind,
             default,
             secret: false,
+            format: None,
             doc: String::new(),
         };
         assert!(text().check(&spec(ValueType::Path, None)).is_ok());

@@ -152,6 +152,21 @@ impl Expansion<'_> {
         problems.push(&written.source, problem);
     }
 
+    /// Reports a problem with a recipe's file, and what to do about it.
+    pub fn report_with(
+        &self,
+        part: usize,
+        problems: &mut AllProblems,
+        path: &[&str],
+        message: String,
+        help: String,
+    ) {
+        let written = &self.parts[part].base.recipe.written;
+        let mut problem = Problem::new(message).help(help);
+        problem.span = written.at(path);
+        problems.push(&written.source, problem);
+    }
+
     /// Evaluates a template of a recipe. What it is for goes before the message of an error.
     pub fn evaluate(
         &self,

@@ -12,7 +12,9 @@ use super::expand_blocks::{Block, Instance};
 use super::expand_inputs::Mentions;
 use super::expand_scope::Symbol;
 use super::{Hole, HoleId, Input, Inputs, StepId};
-use crate::catalog::{AllProblems, InputSpec, Placeholder, Template, Value, ValueType};
+use crate::catalog::{
+    AllProblems, Format, InputSpec, Placeholder, Template, TextFormat, Value, ValueType,
+};
 
 /// What a recipe gives for one input of a task.
 pub(super) struct Given<'a> {
@@ -158,6 +160,17 @@ impl<'a, 'b> Binder<'a, 'b> {
         let mut inputs = Inputs::with_capacity(drafts.len());
         for (at, drafted) in drafts.iter().enumerate() {
             let (name, spec) = (self.given[at].name, self.given[at].spec);
+            if let (Some(drafted), Some(format)) = (drafted, self.format(spec, drafts))
+                && let Err(misplaced) = drafted.draft.check_format(format)
+            {
+                let message = format!(
+                    "input `{name}` of step `{}`: {}",
+                    block.name, misplaced.message
+                );
+                let path = ["steps", &*block.name, "with", name];
+                expansion.report_with(block.part, self.problems, &path, message, misplaced.hint);
+                return None;
+            }
             let input = match (drafted, &spec.default) {
                 (Some(drafted), _) => drafted
                     .draft
@@ -181,6 +194,17 @@ impl<'a, 'b> Binder<'a, 'b> {
             inputs: Arc::new(inputs),
             outputs: outputs.into(),
         })
+    }
+
+    /// Returns the format of an input's text: as its task says, or as the end of a path says that is another input.
+    fn format(&self, spec: &InputSpec, drafts: &[Option<Arc<Drafted>>]) -> Option<Format> {
+        match spec.format.as_ref()? {
+            TextFormat::Is(format) => Some(*format),
+            TextFormat::OfPath(path) => {
+                let at = self.given.iter().position(|given| given.name == path)?;
+                Format::of_path(drafts[at].as_ref()?.draft.known_text()?)
+            }
+        }
     }
 
     /// Returns the hole that a placeholder is for one step.

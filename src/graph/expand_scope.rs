@@ -9,8 +9,8 @@ use minijinja::value::{Enumerator, Object, ObjectRepr};
 use minijinja::{Error, ErrorKind, State, Value as Jinja};
 
 use crate::catalog::{
-    ImageRef, Piece, Placeholder, Purpose, Recipe, Task, Template, Value, evaluate_for,
-    pinned_image, split_placeholders,
+    Format, ImageRef, Piece, Placeholder, Purpose, Recipe, Task, Template, Value, check_pieces,
+    evaluate_for, pinned_image, split_placeholders,
 };
 use crate::config::{Host, HostId, Pins, suggest_help};
 use crate::secret::SecretRef;
@@ -263,11 +263,23 @@ impl Object for File {
                 )
             })?;
         // A file is text even where it is one expression.
-        Ok(if rendered.as_str().is_some() {
+        let rendered = if rendered.as_str().is_some() {
             rendered
         } else {
             Jinja::from(rendered.to_string())
-        })
+        };
+        if let (Purpose::Value, Some(format), Some(text)) =
+            (self.scope.purpose, Format::of_path(name), rendered.as_str())
+        {
+            let wrong =
+                |message| Error::new(ErrorKind::InvalidOperation, format!("{name}: {message}"));
+            let pieces = split_placeholders(text).map_err(wrong)?;
+            check_pieces(format, &pieces).map_err(|misplaced| {
+                let message = format!("{} ({})", misplaced.message, misplaced.hint);
+                wrong(message)
+            })?;
+        }
+        Ok(rendered)
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 
 use super::step::StepId;
-use crate::catalog::Value;
+use crate::catalog::{Encoder, Value};
 use crate::secret::{Secret, SecretRef};
 
 /// Index of a hole in [`super::Graph::holes`].
@@ -47,6 +47,8 @@ pub enum Part {
     Literal(String),
     /// A hole.
     Hole(HoleId),
+    /// Text that goes through an encoder once its holes are filled, so that it is one scalar of the format around it.
+    Encoded(Encoder, Vec<Part>),
 }
 
 /// Why inputs could not be filled.
@@ -63,6 +65,16 @@ pub enum Unfilled {
         /// `list` or `mapping`.
         kind: &'static str,
     },
+    /// What fills the holes can't be written in the format around them. Says nothing of what it is.
+    #[error("it can't be written as `{}`: {why}", .encoder.name())]
+    Unencodable {
+        /// The holes that it is made of, in order of appearance.
+        holes: Vec<HoleId>,
+        /// What it was to go through.
+        encoder: Encoder,
+        /// Why not.
+        why: &'static str,
+    },
 }
 
 impl Input {
@@ -78,10 +90,7 @@ impl Input {
         match self {
             Self::Known(_) => {}
             Self::Hole(hole) => found.push(*hole),
-            Self::Text(parts) => found.extend(parts.iter().filter_map(|part| match part {
-                Part::Hole(hole) => Some(*hole),
-                Part::Literal(_) => None,
-            })),
+            Self::Text(parts) => holes_of(parts, found),
             Self::List(items) => items.iter().for_each(|item| item.collect_holes(found)),
             Self::Map(entries) => entries.values().for_each(|item| item.collect_holes(found)),
         }
@@ -119,41 +128,30 @@ impl Input {
     }
 }
 
+/// Appends the holes of a text, in order of appearance.
+fn holes_of(parts: &[Part], found: &mut Vec<HoleId>) {
+    for part in parts {
+        match part {
+            Part::Literal(_) => {}
+            Part::Hole(hole) => found.push(*hole),
+            Part::Encoded(_, inner) => holes_of(inner, found),
+        }
+    }
+}
+
 fn fill_text(
     parts: &[Part],
     value_of: &impl Fn(HoleId) -> Option<Value>,
 ) -> Result<Value, Unfilled> {
-    let mut unknown = Vec::new();
-    let mut text = zeroize::Zeroizing::new(String::new());
-    let mut secret = false;
-    for part in parts {
-        match part {
-            Part::Literal(literal) => text.push_str(literal),
-            Part::Hole(hole) => match value_of(*hole) {
-                None => unknown.push(*hole),
-                Some(Value::Null) => {}
-                Some(Value::Bool(value)) => text.push_str(if value { "true" } else { "false" }),
-                Some(Value::Int(value)) => text.push_str(&value.to_string()),
-                Some(Value::Text(value)) => text.push_str(&value),
-                Some(Value::Secret(value)) => {
-                    secret = true;
-                    text.push_str(value.expose());
-                }
-                Some(Value::List(_)) => {
-                    return Err(Unfilled::NotText {
-                        hole: *hole,
-                        kind: "list",
-                    });
-                }
-                Some(Value::Map(_)) => {
-                    return Err(Unfilled::NotText {
-                        hole: *hole,
-                        kind: "mapping",
-                    });
-                }
-            },
-        }
-    }
+    let mut filling = Filling {
+        value_of,
+        unknown: Vec::new(),
+        secret: false,
+    };
+    let mut text = filling.text(parts)?;
+    let Filling {
+        unknown, secret, ..
+    } = filling;
     let text = std::mem::take(&mut *text);
     known(
         if secret {
@@ -161,8 +159,66 @@ fn fill_text(
         } else {
             Value::Text(text)
         },
-        dedup(unknown),
+        unknown,
     )
+}
+
+/// A text on its way to be filled.
+struct Filling<'a, F> {
+    value_of: &'a F,
+    /// Holes without a value.
+    unknown: Vec<HoleId>,
+    /// Whether a secret is among what was put in.
+    secret: bool,
+}
+
+impl<F: Fn(HoleId) -> Option<Value>> Filling<'_, F> {
+    fn text(&mut self, parts: &[Part]) -> Result<zeroize::Zeroizing<String>, Unfilled> {
+        let mut text = zeroize::Zeroizing::new(String::new());
+        for part in parts {
+            match part {
+                Part::Literal(literal) => text.push_str(literal),
+                Part::Hole(hole) => self.hole(*hole, &mut text)?,
+                Part::Encoded(encoder, inner) => {
+                    let before = self.unknown.len();
+                    let plain = self.text(inner)?;
+                    // What is not whole yet is not judged.
+                    if self.unknown.len() > before {
+                        continue;
+                    }
+                    let encoded = encoder.encode(&plain).map_err(|why| {
+                        let mut holes = Vec::new();
+                        holes_of(inner, &mut holes);
+                        Unfilled::Unencodable {
+                            holes: dedup(holes),
+                            encoder: *encoder,
+                            why,
+                        }
+                    })?;
+                    text.push_str(&encoded);
+                }
+            }
+        }
+        Ok(text)
+    }
+
+    fn hole(&mut self, hole: HoleId, text: &mut String) -> Result<(), Unfilled> {
+        let not_text = |kind| Unfilled::NotText { hole, kind };
+        match (self.value_of)(hole) {
+            None => self.unknown.push(hole),
+            Some(Value::Null) => {}
+            Some(Value::Bool(value)) => text.push_str(if value { "true" } else { "false" }),
+            Some(Value::Int(value)) => text.push_str(&value.to_string()),
+            Some(Value::Text(value)) => text.push_str(&value),
+            Some(Value::Secret(value)) => {
+                self.secret = true;
+                text.push_str(value.expose());
+            }
+            Some(Value::List(_)) => return Err(not_text("list")),
+            Some(Value::Map(_)) => return Err(not_text("mapping")),
+        }
+        Ok(())
+    }
 }
 
 /// Puts unknown holes aside, so that one error can name them all.
@@ -254,6 +310,46 @@ mod tests {
             Err(Unfilled::Unknown(vec![HoleId(9), HoleId(8), HoleId(7)]))
         );
         assert_eq!(input.holes(), [9, 8, 9, 0, 7, 8].map(HoleId));
+    }
+
+    #[test]
+    fn what_goes_through_an_encoder_is_written_when_it_is_whole() {
+        let encoded = |parts: &[&str]| match text(parts) {
+            Input::Text(parts) => Part::Encoded(Encoder::Yaml, parts),
+            other => panic!("{other:?}"),
+        };
+        let values = |hole: HoleId| match hole.0 {
+            0 => Some(Value::Secret(Secret::new("a\"\nb: c".to_owned()))),
+            1 => Some(Value::Text("x".to_owned())),
+            _ => None,
+        };
+        let input = Input::Text(vec![
+            Part::Literal("k: ".to_owned()),
+            encoded(&["K10", "#1", "::", "#0"]),
+        ]);
+        assert_eq!(input.holes(), [1, 0].map(HoleId));
+        let want = "k: \"K10x::a\\\"\\nb: c\"";
+        assert_eq!(
+            input.fill(&values),
+            Ok(Value::Secret(Secret::new(want.to_owned())))
+        );
+        let open = Input::Text(vec![encoded(&["#0", "#7"]), encoded(&["#8"])]);
+        assert_eq!(
+            open.fill(&values),
+            Err(Unfilled::Unknown(vec![HoleId(7), HoleId(8)]))
+        );
+        let Input::Text(inner) = text(&["#1", "#0"]) else {
+            panic!()
+        };
+        let wrong = Input::Text(vec![Part::Encoded(Encoder::Ini, inner)]);
+        let error = wrong.fill(&values).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "it can't be written as `ini`: it holds a line break or another control character"
+        );
+        assert!(
+            matches!(error, Unfilled::Unencodable { holes, .. } if holes == [HoleId(1), HoleId(0)])
+        );
     }
 
     #[test]

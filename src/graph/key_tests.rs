@@ -22,6 +22,7 @@ fn task() -> Task {
         ("names", ValueType::List(Box::new(ValueType::String))),
     ] {
         let spec = InputSpec {
+            format: None,
             kind,
             default: None,
             secret: false,

@@ -185,6 +185,8 @@ fn of_step(step: &Step, brings: Brings, stack: &Stack) -> Option<Vec<Download>> 
                     let literal = |part: &Part| match part {
                         Part::Literal(text) => text.clone(),
                         Part::Hole(_) => String::new(),
+                        // One scalar, whatever it is.
+                        Part::Encoded(..) => "\"\"".to_owned(),
                     };
                     images_in(&parts.iter().map(literal).collect::<String>())
                 }

@@ -23,6 +23,7 @@ fn fingerprints() -> Fingerprints {
 /// A task that wants its fact `state` to be its input `want`, and hands on its fact `id`.
 fn state_task() -> Task {
     let text = |default: Option<&str>| InputSpec {
+        format: None,
         kind: ValueType::String,
         default: default.map(|text| Value::Text(text.into())),
         secret: false,

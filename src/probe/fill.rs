@@ -1,19 +1,23 @@
 //! Inputs with holes × what is known by now → values. Does not know where a known value came from.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 
 use super::fact::Fault;
 use crate::catalog::{Template, Value, Values, evaluate_over, mentions};
+use crate::config::Setting;
 use crate::graph::{Graph, Hole, HoleId, Input, Inputs, StepId, Unfilled};
-use crate::secret::Secret;
+use crate::secret::{STACK_NAMESPACE, Secret, SecretRef, references};
 
 /// What is known of the holes of one graph.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
     values: HashMap<HoleId, Value>,
     outputs: HashMap<StepId, Vec<(String, HoleId)>>,
+    /// What each secret is called in the config.
+    secrets: Arc<HashMap<HoleId, String>>,
 }
 
 /// The values of one step as far as they are known.
@@ -67,18 +71,24 @@ impl Known {
     #[must_use]
     pub fn new(graph: &Graph, secrets: impl IntoIterator<Item = (HoleId, Secret<String>)>) -> Self {
         let mut known = Self::default();
+        let mut names = HashMap::new();
         for (hole, secret) in secrets {
             known.values.insert(hole, Value::Secret(secret));
         }
         for (index, hole) in (0u32..).zip(&graph.holes) {
-            if let Hole::Output(step, name) = hole {
-                known
+            match hole {
+                Hole::Output(step, name) => known
                     .outputs
                     .entry(*step)
                     .or_default()
-                    .push((name.clone(), HoleId(index)));
+                    .push((name.clone(), HoleId(index))),
+                Hole::Secret(reference) => {
+                    let name = setting_of(graph, reference);
+                    names.insert(HoleId(index), name);
+                }
             }
         }
+        known.secrets = Arc::new(names);
         known.follow(graph);
         known
     }
@@ -93,6 +103,7 @@ impl Known {
                 .filter_map(|hole| Some((hole, self.get(hole)?.clone())))
                 .collect(),
             outputs: HashMap::new(),
+            secrets: self.secrets.clone(),
         }
     }
 
@@ -139,8 +150,8 @@ impl Known {
                 Err(Unfilled::Unknown(holes)) => {
                     filled.open.insert(name.clone(), holes);
                 }
-                Err(error @ Unfilled::NotText { .. }) => {
-                    let message = format!("input `{name}`: {error}");
+                Err(error) => {
+                    let message = format!("input `{name}`: {}", self.told(&error));
                     filled.wrong = Some(Fault {
                         message,
                         not_yet: false,
@@ -149,6 +160,53 @@ impl Known {
             }
         }
         filled
+    }
+
+    /// Says why an input can't be filled: which value is to blame, never what it is.
+    fn told(&self, error: &Unfilled) -> String {
+        let Unfilled::Unencodable {
+            holes,
+            encoder,
+            why,
+        } = error
+        else {
+            return error.to_string();
+        };
+        let names: Vec<&str> = holes
+            .iter()
+            .map(|hole| {
+                self.secrets
+                    .get(hole)
+                    .map_or("an output of a step", |name| &**name)
+            })
+            .collect();
+        format!(
+            "{} can't be written as `{}`: {why}",
+            names.join(" and "),
+            encoder.name()
+        )
+    }
+
+    /// Returns the secrets that can't be written where one of these steps needs them, each with the step and the reason, as far as
+    /// that is known before anything runs.
+    #[must_use]
+    pub fn unwritable(&self, graph: &Graph, steps: &[StepId]) -> Vec<String> {
+        let mut found: Vec<String> = Vec::new();
+        let mut seen = HashSet::new();
+        for step in steps.iter().map(|id| graph.step(*id)) {
+            // Steps of many hosts share their inputs.
+            if !seen.insert(Arc::as_ptr(&step.inputs)) {
+                continue;
+            }
+            for (name, input) in step.inputs.iter() {
+                let error = input.fill(&|hole| self.get(hole).cloned());
+                if let Err(error @ Unfilled::Unencodable { .. }) = error {
+                    let told = self.told(&error);
+                    found.push(format!("{}: input `{name}`: {told}", step.label));
+                }
+            }
+        }
+        found
     }
 
     /// Finds the outputs that need no facts, step by step as far as they lead.
@@ -187,6 +245,39 @@ impl Known {
                 return;
             }
         }
+    }
+}
+
+/// Returns what to call a secret: the first setting that refers to it, and the reference.
+fn setting_of(graph: &Graph, reference: &SecretRef) -> String {
+    let text = reference.to_string();
+    let components = graph.stack.components.iter().find_map(|(name, component)| {
+        let path = path_to(&component.settings.value, reference)?;
+        Some(format!("{name}{path}"))
+    });
+    let sections =
+        || {
+            graph.stack.sections.iter().find_map(|(name, node)| {
+                Some(format!("{name}{}", path_to(&node.value, reference)?))
+            })
+        };
+    match components.or_else(sections) {
+        Some(path) => format!("`{path}` ({text})"),
+        None => format!("`{text}`"),
+    }
+}
+
+/// Returns the path to a setting whose text refers to a secret.
+fn path_to(setting: &Setting, wanted: &SecretRef) -> Option<String> {
+    match setting {
+        Setting::Text(text) => references(text, STACK_NAMESPACE)
+            .is_ok_and(|found| found.iter().any(|(_, reference)| reference == wanted))
+            .then(String::new),
+        Setting::List(items) => items.iter().find_map(|item| path_to(&item.value, wanted)),
+        Setting::Map(entries) => entries.iter().find_map(|(name, (_, node))| {
+            Some(format!(".{name}{}", path_to(&node.value, wanted)?))
+        }),
+        _ => None,
     }
 }
 

@@ -92,10 +92,8 @@ fn secrets_reach_secrets_and_no_values() {
       name: s3
       namespace: foundry-velero
     stringData:
-      cloud: |
-        [default]
-        aws_access_key_id=madeup==
-        aws_secret_access_key=madeup==
+      # A file of lines within a scalar.
+      cloud: "[default]\naws_access_key_id=madeup==\naws_secret_access_key=madeup==\n"
     ---
     # Under the name that Velero looks for, and there before it starts, it uses this one and makes none.
     apiVersion: v1
