@@ -205,14 +205,14 @@ async fn charts_and_images_are_carried_over() {
         "{}",
         rig.size("later.tar")
     );
-    let (ok, said) = rig.bundle(&["load", "later.tar", "alone"]);
+    let (ok, said) = rig.bundle(&["load", "later.tar", "alone", "--unsigned"]);
     assert!(
         !ok && said.contains("registry-1.docker.io/v2/library/web/"),
         "{said}"
     );
 
-    rig.ok(&["load", "one.tar", "srv"]);
-    let said = rig.ok(&["load", "later.tar", "srv"]);
+    rig.ok(&["load", "one.tar", "srv", "--unsigned"]);
+    let said = rig.ok(&["load", "later.tar", "srv", "--unsigned"]);
     assert!(said.contains("3 images are ready"), "{said}");
 
     // Everything else is gone.
@@ -358,4 +358,260 @@ async fn a_registry_that_wants_a_login_gets_that_of_docker_s_config() {
     let said = rig.ok(&["create", "one.tar", "web"]);
     assert!(said.contains(" 1 images") && !said.contains("hunter2") && !said.contains(login));
     rig.ok(&["verify", "one.tar"]);
+}
+
+/// A chart alone, which takes no registry.
+const CHART: &str = r#"
+summary = "A component that has a chart"
+hostless = true
+health   = ["chart"]
+
+[steps.chart]
+uses = "helm-chart"
+on   = "service:cluster"
+with = { name = "web", namespace = "web", chart = "web", repo = "https://charts.example/stable", version = "1.2.0" }
+"#;
+
+/// A home with a stack that a bundle can be made of without a server.
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new() -> Self {
+        let home = Self(tempfile::tempdir().unwrap());
+        let write = |name: &str, text: &str| {
+            let path = home.at(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write("home/recipes/web/recipe.toml", CHART);
+        write("charts/web-1.2.0.tgz", "a chart");
+        write(
+            "charts/index.yaml",
+            "apiVersion: v1\nentries:\n  web:\n  - { name: web, version: 1.2.0, urls: [web-1.2.0.tgz] }\n",
+        );
+        home.config("");
+        home
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn config(&self, keys: &str) {
+        let text = format!(
+            "cluster: {{ name: lab, nodes: [{{ hostname: n1, role: control-plane }}] }}
+components: {{ k3s: {{}}, web: {{}} }}
+mirrors: [{{ prefix: 'https://charts.example/stable/', url: 'file://{}/' }}]
+bundles: {{ trusted_keys: [{keys}] }}
+",
+            self.at("charts").display()
+        );
+        std::fs::write(self.at("stack.yaml"), text).unwrap();
+    }
+
+    fn run(&self, program: &str, args: &[&str], typed: &str) -> (bool, String) {
+        use std::io::Write as _;
+        let mut child = Command::new(program)
+            .args(args)
+            .env("FOUNDRY_CONFIG", self.at("stack.yaml"))
+            .env("FOUNDRY_HOME", self.at("home"))
+            .env("XDG_CACHE_HOME", self.at("cache"))
+            .env("FOUNDRY_SECRET_foundry_bundles_password", "correct horse")
+            .env("NO_COLOR", "1")
+            .current_dir(self.0.path())
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A program that reads nothing has closed it.
+        let _ = child.stdin.take().unwrap().write_all(typed.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        eprintln!("{program} {}\n{text}", args.join(" "));
+        (output.status.success(), text)
+    }
+
+    fn bundle(&self, args: &[&str]) -> (bool, String) {
+        let args = [&["bundle"], args].concat();
+        self.run(env!("CARGO_BIN_EXE_foundry"), &args, "")
+    }
+
+    fn ok(&self, args: &[&str]) -> String {
+        let (ok, text) = self.bundle(args);
+        assert!(ok, "{text}");
+        text
+    }
+
+    fn refused(&self, args: &[&str], wanted: &[&str]) {
+        let (ok, text) = self.bundle(args);
+        assert!(!ok, "{text}");
+        for wanted in wanted {
+            assert!(text.contains(wanted), "no `{wanted}` in\n{text}");
+        }
+    }
+}
+
+fn line(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().nth(1).unwrap().to_owned()
+}
+
+#[test]
+fn a_bundle_is_loaded_if_a_trusted_key_signed_it() {
+    let home = Home::new();
+    home.ok(&["create", "one.tar", "web", "--without-images"]);
+    let load = ["load", "one.tar", "srv"];
+    home.refused(&load, &["it is not signed", "bundle sign", "--unsigned"]);
+    assert!(!home.at("srv").exists());
+
+    home.refused(&["keygen", "ours"], &["--without-password"]);
+    let told = home.ok(&["keygen", "ours", "--without-password"]);
+    let key = line(&home.at("ours.pub"));
+    assert!(told.contains(&format!("trusted_keys: [{key}]")), "{told}");
+    assert!(!told.contains(&line(&home.at("ours"))), "{told}");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = |mode| std::fs::Permissions::from_mode(mode);
+        let secret = home.at("ours");
+        assert_eq!(
+            std::fs::metadata(&secret).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        std::fs::set_permissions(&secret, mode(0o644)).unwrap();
+        home.refused(
+            &["sign", "one.tar", "--sign-key", "ours"],
+            &["others can read it"],
+        );
+        std::fs::set_permissions(&secret, mode(0o600)).unwrap();
+    }
+    home.refused(
+        &["keygen", "ours", "--without-password"],
+        &["is there already"],
+    );
+    home.ok(&["sign", "one.tar", "--sign-key", "ours"]);
+    home.refused(&load, &["none that is trusted", "trusted_keys"]);
+    assert!(
+        home.ok(&["verify", "one.tar"])
+            .contains("none that is trusted here")
+    );
+    let told = home.ok(&["load", "one.tar", "srv", "--trust", "ours.pub"]);
+    assert!(told.contains("foundry bundle of stack lab"), "{told}");
+    home.config(&key);
+    home.ok(&load);
+    home.ok(&["keygen", "others", "--without-password"]);
+    home.ok(&["sign", "one.tar", "--sign-key", "others"]);
+    home.refused(&load, &["none that is trusted"]);
+    home.refused(&["verify", "one.tar"], &["none that is trusted"]);
+    let told = home.ok(&["load", "one.tar", "srv", "--unsigned"]);
+    assert!(told.contains("warning: one.tar is signed by key"), "{told}");
+
+    // With a password that is a secret.
+    let password = "secret:bundles:password";
+    home.ok(&["keygen", "safe", "--password", password]);
+    let create = [
+        "create",
+        "two.tar",
+        "web",
+        "--without-images",
+        "--sign-key",
+        "safe",
+    ];
+    home.refused(&create, &["protected by a password", "--sign-password"]);
+    home.refused(
+        &[&create[..], &["--sign-password", "correct horse"]].concat(),
+        &["secret:PATH:KEY"],
+    );
+    home.ok(&[&create[..], &["--sign-password", password]].concat());
+    home.ok(&["verify", "two.tar", "--trust", "safe.pub"]);
+}
+
+#[test]
+fn minisign_agrees_about_signatures_and_keys() {
+    let home = Home::new();
+    if Command::new("minisign").arg("-v").output().is_err() {
+        eprintln!("SKIPPED: there is no `minisign`");
+        return;
+    }
+    let ran = |program: &str, args: &[&str], typed: &str| {
+        let (ok, text) = home.run(program, args, typed);
+        assert!(ok, "{text}");
+        text
+    };
+    // Signed here, checked there.
+    home.ok(&["keygen", "ours", "--without-password"]);
+    home.ok(&[
+        "create",
+        "one.tar",
+        "web",
+        "--without-images",
+        "--sign-key",
+        "ours",
+    ]);
+    ran("tar", &["-xf", "one.tar"], "");
+    let told = ran("minisign", &["-Vm", "index.json", "-p", "ours.pub"], "");
+    assert!(told.contains("foundry bundle of stack lab"), "{told}");
+
+    // A key from there signs here, with a password and without.
+    ran(
+        "minisign",
+        &["-G", "-W", "-p", "bare.pub", "-s", "bare"],
+        "",
+    );
+    ran(
+        "minisign",
+        &["-G", "-p", "safe.pub", "-s", "safe"],
+        "correct horse\ncorrect horse\n",
+    );
+    let password = "secret:bundles:password";
+    home.ok(&["sign", "one.tar", "--sign-key", "bare"]);
+    home.ok(&["verify", "one.tar", "--trust", "bare.pub"]);
+    home.ok(&[
+        "sign",
+        "one.tar",
+        "--sign-key",
+        "safe",
+        "--sign-password",
+        password,
+    ]);
+    home.ok(&["load", "one.tar", "srv", "--trust", "safe.pub"]);
+    ran("tar", &["-xf", "one.tar"], "");
+    ran("minisign", &["-Vm", "index.json", "-p", "safe.pub"], "");
+
+    // Signed there, checked here.
+    std::fs::remove_file(home.at("index.json.minisig")).unwrap();
+    ran(
+        "minisign",
+        &["-S", "-s", "bare", "-m", "index.json", "-t", "by hand"],
+        "",
+    );
+    let packed = [
+        "--format=gnu",
+        "-cf",
+        "two.tar",
+        "index.json",
+        "index.json.minisig",
+    ];
+    let blobs: Vec<String> = std::fs::read_dir(home.at("blobs"))
+        .unwrap()
+        .map(|entry| format!("blobs/{}", entry.unwrap().file_name().to_str().unwrap()))
+        .collect();
+    let blobs: Vec<&str> = blobs.iter().map(String::as_str).collect();
+    ran("tar", &[&packed[..], &blobs].concat(), "");
+    let told = home.ok(&["load", "two.tar", "srv", "--trust", "bare.pub"]);
+    assert!(told.contains("by hand"), "{told}");
+    std::fs::write(home.at("index.json"), "{}").unwrap();
+    ran("tar", &[&packed[..], &blobs].concat(), "");
+    home.refused(
+        &[
+            "load",
+            "two.tar",
+            "srv",
+            "--trust",
+            "bare.pub",
+            "--unsigned",
+        ],
+        &["is wrong"],
+    );
 }

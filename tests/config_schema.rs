@@ -184,6 +184,10 @@ fn regex_lite(pattern: &str) -> fn(&str) -> bool {
                 .iter()
                 .any(|scheme| text.starts_with(scheme))
         },
+        "^RW[A-Za-z0-9+/]{54}$" => |text| {
+            let in_base64 = |b: u8| b.is_ascii_alphanumeric() || b == b'+' || b == b'/';
+            text.len() == 56 && text.starts_with("RW") && text.bytes().all(in_base64)
+        },
         other => panic!("the check does not know the pattern {other}"),
     }
 }
@@ -199,6 +203,7 @@ hosts:
 ssh: { user: admin, port: 22, jump: none }
 components: { openbao: { version: '2.1', hosts: 'role:x' }, k3s: {} }
 mirrors: [{ prefix: 'https://a/', url: 'file:///b/', digests: mirror }]
+bundles: { trusted_keys: [RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3] }
 x-any: [1]
 ";
     for text in [SEED_STACK, rich] {
@@ -223,6 +228,8 @@ fn the_schema_refuses_what_the_parser_refuses() {
         "version: \"2.0\"\n",
         "ssh: { usr: a }\n",
         "mirrors: [{ prefix: 'https://a/', url: 'ftp://b/' }]\n",
+        "bundles: { trusted_keys: [minisign] }\n",
+        "bundles: { trusted: [] }\n",
     ] {
         let text = format!("cluster: {{ name: test }}\n{rest}");
         assert!(

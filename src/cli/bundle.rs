@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::Global;
+use super::bundle_sign::{self, KeygenArgs, SignArgs, TrustArgs};
 use super::exit::{CliError, CliResult};
-use super::print::{Output, print, print_json, table, warn};
+use super::print::{Output, print, print_json, say, table, warn};
 use super::session::Session;
 use crate::config::{Mirror, MirrorDigests};
-use crate::ops::bundle::{self, BundleError, Index, Kind, Needs};
+use crate::ops::bundle::{self, BundleError, Index, Kind, Needs, Signed, Signer};
 use crate::target::artifact::Platform;
 
 /// Packs all that a stack downloads into one file, for machines without internet
@@ -22,7 +23,7 @@ On a machine with internet:
   foundry bundle create new.tar --since stack.tar    only what stack.tar does not hold
 Where there is none:
   foundry bundle verify stack.tar                    is it whole?
-  foundry bundle load stack.tar /srv/foundry         a folder for `mirrors:` of the config; prints what to put there
+  foundry bundle load stack.tar /srv/foundry         checks who signed it; a folder for `mirrors:` of the config; prints what to put there
   foundry build stack
 
 In it are artifacts, manifests, charts and container images. Contents are known by their BLAKE3 digest and held to the same \
@@ -51,14 +52,27 @@ enum BundleCommand {
         /// Leave out what this earlier bundle, or one that it builds on, holds
         #[arg(long, value_name = "BUNDLE")]
         since: Option<PathBuf>,
+        #[command(flatten)]
+        sign: SignArgs,
         /// How to print what it holds
         #[arg(long, value_enum, default_value_t)]
         output: Output,
+    },
+    /// Makes a pair of keys for signing bundles, in minisign's format
+    Keygen(KeygenArgs),
+    /// Reads a whole bundle and signs it
+    Sign {
+        /// The bundle
+        file: PathBuf,
+        #[command(flatten)]
+        sign: SignArgs,
     },
     /// Reads a bundle and checks every content against its digests
     Verify {
         /// The bundle
         file: PathBuf,
+        #[command(flatten)]
+        trust: TrustArgs,
         /// How to print what it holds
         #[arg(long, value_enum, default_value_t)]
         output: Output,
@@ -69,6 +83,11 @@ enum BundleCommand {
         file: PathBuf,
         /// The folder; loading further bundles into it adds to it
         folder: PathBuf,
+        #[command(flatten)]
+        trust: TrustArgs,
+        /// Load it although no trusted key signed it
+        #[arg(long)]
+        unsigned: bool,
     },
 }
 
@@ -81,21 +100,50 @@ pub async fn bundle(args: BundleArgs, global: &Global) -> CliResult {
             platform,
             without_images,
             since,
+            sign,
             output,
         } => {
+            // A key that can't be used is told before anything is downloaded.
+            let signer = sign.signer(global).await?;
             let session = Session::open(global)?;
             let images = !without_images;
-            let index = create(&session, &file, &targets, &platform, images, since).await?;
+            let index = create(&session, &file, &targets, &platform, images, since, signer).await?;
             shown(&file, &index, output)
         }
-        BundleCommand::Verify { file, output } => {
-            let path = file.clone();
-            let verified = aside(move || bundle::verify(&path)).await?;
+        BundleCommand::Keygen(args) => bundle_sign::keygen(args, global).await,
+        BundleCommand::Sign { file, sign } => {
+            let signer = sign.signer(global).await?;
+            let signer =
+                signer.ok_or_else(|| CliError::usage("`--sign-key` says which key signs"))?;
+            let (path, key) = (file.clone(), signer.public());
+            aside(move || bundle::sign(&path, &signer)).await?;
+            say(&format!("{} is signed by key {}", file.display(), key.id()));
+            Ok(())
+        }
+        BundleCommand::Verify {
+            file,
+            trust,
+            output,
+        } => {
+            let (path, trust) = (file.clone(), trust.trust(false, global)?);
+            let verified = aside(move || bundle::verify(&path, &trust)).await?;
+            say(&signed_by(&file, &verified.signed));
             shown(&file, &verified.index, output)
         }
-        BundleCommand::Load { file, folder } => {
+        BundleCommand::Load {
+            file,
+            folder,
+            trust,
+            unsigned,
+        } => {
             let folder = std::path::absolute(folder)?;
-            let loaded = aside(move || bundle::load(&file, &folder)).await?;
+            let (path, trust) = (file.clone(), trust.trust(unsigned, global)?);
+            let loaded = aside(move || bundle::load(&path, &folder, &trust)).await?;
+            let told = signed_by(&file, &loaded.signed);
+            match &loaded.signed {
+                Signed::Trusted { .. } => say(&told),
+                Signed::Unknown { .. } | Signed::No => warn(&told),
+            }
             let index = &loaded.index;
             print(&format!(
                 "{} downloads and {} images are ready. In the config:\n\n{}",
@@ -107,14 +155,33 @@ pub async fn bundle(args: BundleArgs, global: &Global) -> CliResult {
     }
 }
 
+fn signed_by(file: &Path, signed: &Signed) -> String {
+    let file = file.display();
+    match signed {
+        Signed::Trusted { key, comment } => {
+            format!("{file} is signed by the trusted key {key}: {comment}")
+        }
+        Signed::Unknown { key } => {
+            format!("{file} is signed by key {key}, which is none that is trusted here")
+        }
+        Signed::No => format!("{file} is not signed"),
+    }
+}
+
 /// Does blocking work off the runtime's own threads.
 async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, BundleError> + Send + 'static,
 ) -> Result<T, CliError> {
+    aside_plain(work).await?.map_err(CliError::from)
+}
+
+/// As [`aside`], for work with results of its own.
+pub(super) async fn aside_plain<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, CliError> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(CliError::failed)?
-        .map_err(CliError::from)
+        .map_err(CliError::failed)
 }
 
 impl From<BundleError> for CliError {
@@ -124,6 +191,7 @@ impl From<BundleError> for CliError {
                 Some("load the bundles that it was made `--since` first, into the same folder")
             }
             BundleError::Damaged { .. } => Some("copy it again, or make it again"),
+            BundleError::Untrusted { hint, .. } => Some(*hint),
             BundleError::Missing { .. } => Some(
                 "what was fetched stays in the cache: run it again once the rest can be had; `--without-images` leaves images out",
             ),
@@ -142,6 +210,7 @@ async fn create(
     platforms: &[Platform],
     images: bool,
     since: Option<PathBuf>,
+    signer: Option<Signer>,
 ) -> Result<Index, CliError> {
     // An unreadable earlier bundle is told before anything is downloaded.
     let earlier = match since {
@@ -156,8 +225,17 @@ async fn create(
     let gathered = bundle::gather(needs, images.then_some(platforms), &earlier, mirrors).await?;
     let platforms: Vec<String> = platforms.iter().map(ToString::to_string).collect();
     let (path, stack) = (file.to_owned(), session.stack.name.to_string());
-    let index =
-        aside(move || bundle::create(&path, &stack, &platforms, gathered, &earlier)).await?;
+    let index = aside(move || {
+        bundle::create(
+            &path,
+            &stack,
+            &platforms,
+            gathered,
+            &earlier,
+            signer.as_ref(),
+        )
+    })
+    .await?;
     for chart in index.entries.iter().filter(|entry| entry.as_found) {
         warn(&format!(
             "{} is pinned by no recipe: taken as it is, sha256 {}",

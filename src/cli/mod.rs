@@ -3,6 +3,7 @@
 
 mod build;
 mod bundle;
+mod bundle_sign;
 mod ci;
 mod ci_job;
 mod cluster;

@@ -49,6 +49,7 @@ pub fn parse(source: &Arc<Source>) -> Result<Stack, Problems> {
         .map(|(_, node)| components::read(node, &mut table, !has_hosts, &mut problems))
         .unwrap_or_default();
     let mirrors = mirrors(&mut fields, &mut problems);
+    let trusted_keys = trusted_keys(&mut fields, &mut problems);
     let sections: IndexMap<String, Node> = SECTIONS
         .into_iter()
         .filter_map(|name| Some((name.to_owned(), fields.get(name)?.1.clone())))
@@ -68,6 +69,7 @@ pub fn parse(source: &Arc<Source>) -> Result<Stack, Problems> {
         sections,
         mirrors,
         pins: Arc::default(),
+        trusted_keys,
     })
 }
 
@@ -217,6 +219,32 @@ pub fn can_vouch(url: &str) -> bool {
             || host
                 .parse::<std::net::IpAddr>()
                 .is_ok_and(|address| address.is_loopback()))
+}
+
+/// Reads whose bundles are taken: minisign's public keys, which begin with `RW` and hold 42 bytes.
+fn trusted_keys(fields: &mut Fields<'_>, problems: &mut Problems) -> Vec<String> {
+    let Some((_, node)) = fields.get("bundles") else {
+        return Vec::new();
+    };
+    let mut bundles = Fields::open(node, "`bundles`", problems);
+    let keys = bundles.texts("trusted_keys", problems);
+    bundles.finish(|_| false, problems);
+    keys.into_iter()
+        .filter_map(|key| {
+            let in_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/".contains(&byte);
+            let good = key.value.starts_with("RW")
+                && key.value.len() == 56
+                && key.value.bytes().all(in_base64);
+            if !good {
+                problems.push(
+                    Problem::at(key.span, format!("`{}` is no public key", key.value)).help(
+                        "the second line of a `.pub` file of `foundry bundle keygen` or `minisign`",
+                    ),
+                );
+            }
+            good.then_some(key.value)
+        })
+        .collect()
 }
 
 fn mirror_digests(written: &Placed<String>, problems: &mut Problems) -> Option<MirrorDigests> {

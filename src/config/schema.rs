@@ -52,6 +52,16 @@ pub fn schema(components: &[ComponentSchema]) -> Json {
             "type": ["object", "null"], "properties": known, "additionalProperties": other,
         },
         "mirrors": mirrors(),
+        "bundles": {
+            "description": "Whose bundles are loaded.",
+            "type": ["object", "null"], "additionalProperties": false,
+            "properties": {
+                "trusted_keys": {
+                    "description": "Public keys that may sign them, as `foundry bundle keygen` and `minisign` write them.",
+                    "type": ["array", "string", "null"], "items": { "type": "string", "pattern": "^RW[A-Za-z0-9+/]{54}$" },
+                },
+            },
+        },
     });
     for section in SECTIONS {
         properties[section] = self::section(section, components);

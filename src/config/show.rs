@@ -46,6 +46,9 @@ pub fn effective(stack: &Stack, components: &[ComponentSchema]) -> Json {
     for (name, node) in &stack.sections {
         config[name] = to_json(node, "", None);
     }
+    if !stack.trusted_keys.is_empty() {
+        config["bundles"] = json!({ "trusted_keys": stack.trusted_keys });
+    }
     if !stack.mirrors.is_empty() {
         let mirrors = stack.mirrors.iter().map(|mirror| {
             let digests = match mirror.digests {

@@ -36,6 +36,8 @@ pub struct Stack {
     pub mirrors: Vec<Mirror>,
     /// Digests of what the stack downloads, from the file beside the config.
     pub pins: Arc<Pins>,
+    /// `bundles.trusted_keys`: minisign's public keys that bundles may be signed by.
+    pub trusted_keys: Vec<String>,
 }
 
 impl Stack {

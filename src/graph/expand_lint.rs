@@ -107,6 +107,7 @@ fn made_up(catalog: &Catalog, component: &str, setting: &str, value: &Setting) -
         sections: IndexMap::new(),
         mirrors: Vec::new(),
         pins: Arc::default(),
+        trusted_keys: Vec::new(),
     }
 }
 

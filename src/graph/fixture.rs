@@ -128,5 +128,6 @@ fn stack(hosts: Vec<Host>) -> Stack {
         sections: IndexMap::<String, Node>::new(),
         mirrors: Vec::new(),
         pins: Arc::default(),
+        trusted_keys: Vec::new(),
     }
 }

@@ -14,7 +14,9 @@ pub fn a_bundle_stands_in_for_the_internet(bench: &Bench) {
     eprintln!("{}", created.out);
     created.says(&openbao::asset());
     bench.run(&["bundle", "verify", bundle]).ok();
-    let loaded = bench.run(&["bundle", "load", bundle, folder]).ok();
+    let loaded = bench
+        .run(&["bundle", "load", bundle, folder, "--unsigned"])
+        .ok();
     let (_, stanza) = loaded.out.split_once("mirrors:\n").unwrap();
 
     // Debian's packages are no part of a bundle.
@@ -46,7 +48,9 @@ pub fn a_bundle_stands_in_for_the_internet(bench: &Bench) {
         .ok()
         .says("earlier");
     assert!(fs::metadata(later).unwrap().len() < 64 << 10);
-    bench.run(&["bundle", "load", later, folder]).ok();
+    bench
+        .run(&["bundle", "load", later, folder, "--unsigned"])
+        .ok();
 }
 
 const IMAGES: &str = r#"
@@ -103,10 +107,10 @@ pub fn images_get_on_hosts_that_reach_no_registry(bench: &Bench) {
     drop(registry);
     fs::remove_dir_all(bench.cache()).unwrap();
     bench
-        .run(&["bundle", "load", bundle, folder])
+        .run(&["bundle", "load", bundle, folder, "--unsigned"])
         .ok()
         .says("1 images are ready");
-    config(&format!("file://{folder}/reg.example/"));
+    config(&format!("file://{folder}/mirror/reg.example/"));
 
     let label = format!("staged:image[reg.example/team/web:1]@{}", bench.host(0));
     assert_eq!(

@@ -145,6 +145,7 @@ fn graph(hosts: u32, steps: Vec<(Option<Arc<Task>>, Target, Inputs)>, holes: Vec
         sections: Default::default(),
         mirrors: Vec::new(),
         pins: Arc::default(),
+        trusted_keys: Vec::new(),
     };
     let inputs: Arc<Inputs> = Arc::new(steps[0].2.clone());
     let steps = steps

@@ -63,6 +63,7 @@ fn stack(hosts: Vec<Host>) -> Arc<Stack> {
         sections: indexmap::IndexMap::new(),
         mirrors: Vec::new(),
         pins: Arc::default(),
+        trusted_keys: Vec::new(),
     })
 }
 

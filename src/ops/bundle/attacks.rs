@@ -7,10 +7,21 @@ use std::path::{Path, PathBuf};
 use sha2::Digest as _;
 
 use super::index::{Entry, FORMAT, Index, Kind};
-use super::{BLOBS, INDEX, load};
+use super::{
+    BLOBS, BundleError, INDEX, Loaded, SIGNATURE, Signed, Signer, Trust, TrustedKey, generate,
+};
 use crate::target::artifact::layout::append;
 
 const TOOL: &str = "https://up.example/v1/tool.tar.gz";
+
+/// Loads a bundle as with `--unsigned`.
+fn load(path: &Path, folder: &Path) -> Result<Loaded, BundleError> {
+    let any = Trust {
+        unsigned: true,
+        ..Trust::default()
+    };
+    super::load(path, folder, &any)
+}
 
 fn blake3(text: &str) -> String {
     blake3::hash(text.as_bytes()).to_hex().to_string()
@@ -453,4 +464,122 @@ async fn what_a_build_takes_is_what_the_bundle_brought() {
     assert!(error.contains("no bundle brought it"), "{error}");
     load(&path, &into).unwrap();
     assert_eq!(artifact::text(&from(sums)).await.unwrap(), "sums");
+}
+
+/// Puts a signature, or whatever it is, behind the index of a bundle.
+fn with_signature(path: &Path, signature: &str) -> PathBuf {
+    let whole = fs::read(path).unwrap();
+    let mut archive = tar::Archive::new(&*whole);
+    let mut tar = tar::Builder::new(Vec::new());
+    for member in archive.entries().unwrap() {
+        let member = member.unwrap();
+        let (name, size) = (member.path().unwrap().into_owned(), member.size());
+        let name = name.to_str().unwrap();
+        if name != SIGNATURE {
+            append(&mut tar, name, size, member).unwrap();
+        }
+        if name == INDEX {
+            append(
+                &mut tar,
+                SIGNATURE,
+                signature.len() as u64,
+                signature.as_bytes(),
+            )
+            .unwrap();
+        }
+    }
+    let path = path.with_extension("changed.tar");
+    fs::write(&path, tar.into_inner().unwrap()).unwrap();
+    path
+}
+
+fn signature(path: &Path) -> String {
+    let file = fs::File::open(path).unwrap();
+    let mut archive = tar::Archive::new(file);
+    let member = archive.entries().unwrap().nth(1).unwrap().unwrap();
+    assert_eq!(member.path().unwrap().to_str(), Some(SIGNATURE));
+    std::io::read_to_string(member).unwrap()
+}
+
+#[test]
+fn only_what_a_trusted_key_signed_is_loaded() {
+    let rig = tempfile::tempdir().unwrap();
+    let at = |name: &str| rig.path().join(name);
+    let good = "the tool";
+    let unsigned = bundle(
+        &at("a.tar"),
+        vec![entry(TOOL, Kind::Artifact, good)],
+        &[good],
+    );
+    let key = || {
+        let (secret, public) = generate(None).unwrap();
+        (Signer::read(&secret, None).unwrap(), public)
+    };
+    let ((signer, ours), (_, other)) = (key(), key());
+    let trusting = |keys: &[&TrustedKey], unsigned| Trust {
+        keys: keys.iter().map(|&key| key.clone()).collect(),
+        unsigned,
+    };
+    let into = at("srv");
+    let refused = |path: &Path, trust: &Trust, wanted: &str| {
+        let error = super::load(path, &into, trust).unwrap_err();
+        assert!(matches!(error, BundleError::Untrusted { .. }), "{error}");
+        assert!(error.to_string().contains(wanted), "{error}");
+        assert!(!into.exists());
+    };
+    refused(&unsigned, &trusting(&[], false), "it is not signed");
+    refused(&unsigned, &trusting(&[&ours], false), "it is not signed");
+
+    let signed = at("signed.tar");
+    fs::copy(&unsigned, &signed).unwrap();
+    super::sign(&signed, &signer).unwrap();
+    // Again: in place of the first.
+    super::sign(&signed, &signer).unwrap();
+    refused(&signed, &trusting(&[], false), &ours.id());
+    refused(&signed, &trusting(&[&other], false), &ours.id());
+
+    // Another index under a signature that was good for the first one, whatever `--unsigned` says.
+    let evil = "something evil";
+    let another = bundle(
+        &at("b.tar"),
+        vec![entry(TOOL, Kind::Artifact, evil)],
+        &[evil],
+    );
+    let moved = with_signature(&another, &signature(&signed));
+    for unsigned in [false, true] {
+        refused(&moved, &trusting(&[&other, &ours], unsigned), "is wrong");
+    }
+    let garbage = with_signature(
+        &unsigned,
+        "untrusted comment: x\nAAAA\ntrusted comment: y\nAAAA\n",
+    );
+    refused(
+        &garbage,
+        &trusting(&[&ours], true),
+        "not in minisign's format",
+    );
+
+    // A good signature over other contents.
+    let mut bytes = fs::read(&signed).unwrap();
+    let place = bytes
+        .windows(8)
+        .position(|window| window == good.as_bytes())
+        .unwrap();
+    bytes[place] = b'T';
+    fs::write(at("changed.tar"), bytes).unwrap();
+    let error = super::load(&at("changed.tar"), &into, &trusting(&[&ours], false)).unwrap_err();
+    assert!(matches!(error, BundleError::Damaged { .. }), "{error}");
+    assert_eq!(found(&into, "up.example/v1/tool.tar.gz"), None);
+    // Nor is such a one signed.
+    assert!(super::sign(&at("changed.tar"), &signer).is_err());
+
+    let loaded = super::load(&signed, &into, &trusting(&[&other, &ours], false)).unwrap();
+    let Signed::Trusted { key, comment } = loaded.signed else {
+        panic!("{:?}", loaded.signed)
+    };
+    assert_eq!(
+        (key, comment.as_str()),
+        (ours.id(), "foundry bundle of stack lab")
+    );
+    load(&unsigned, &into).unwrap();
 }

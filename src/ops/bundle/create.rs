@@ -7,8 +7,9 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::index::{Entry, FORMAT, Index, Kind};
-use super::read::{Hashing, Measured};
-use super::{BLOBS, BundleError, Gathered, INDEX, Known, local};
+use super::read::{self, Hashing, Measured};
+use super::sign::Signer;
+use super::{BLOBS, BundleError, Gathered, INDEX, Known, SIGNATURE, local};
 use crate::target::artifact::layout::append;
 use crate::target::cluster::chart;
 
@@ -64,7 +65,7 @@ impl Part {
     }
 }
 
-/// Writes a bundle to `path` and returns its index. Contents that `earlier` has, by their SHA-256, are left out.
+/// Writes a bundle to `path`, signed if there is a signer, and returns its index. Contents that `earlier` has, by their SHA-256, are left out.
 ///
 /// # Errors
 /// When a file can't be read or written, or an address can't be kept.
@@ -74,6 +75,7 @@ pub fn create(
     platforms: &[String],
     gathered: Gathered,
     earlier: &BTreeMap<String, Known>,
+    signer: Option<&Signer>,
 ) -> Result<Index, BundleError> {
     let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
     let mut contents: BTreeMap<String, Content> = BTreeMap::new();
@@ -110,7 +112,7 @@ pub fn create(
             why,
         });
     }
-    write(path, &index, &contents)?;
+    write(path, &index, &contents, signer)?;
     Ok(index)
 }
 
@@ -172,19 +174,10 @@ fn write(
     path: &Path,
     index: &Index,
     contents: &BTreeMap<String, Content>,
+    signer: Option<&Signer>,
 ) -> Result<(), BundleError> {
-    let here = local(path);
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let attempt = || -> io::Result<()> {
-        let mut part = tempfile::Builder::new()
-            .prefix(".foundry-bundle-")
-            .tempfile_in(folder)?;
-        let mut tar = tar::Builder::new(io::BufWriter::new(part.as_file_mut()));
-        let text = serde_json::to_vec_pretty(index)?;
-        append(&mut tar, INDEX, text.len() as u64, text.as_slice())?;
+    let text = serde_json::to_vec_pretty(index).map_err(|error| local(path)(error.into()))?;
+    whole(path, &text, &index.stack, signer, |tar| {
         for (digest, entry) in index.by_content() {
             if entry.earlier {
                 continue;
@@ -194,24 +187,79 @@ fn write(
                 Some(Content::File(file)) => {
                     // Verified when it was fetched, by its name since.
                     let mut hashing = Hashing::new(File::open(file)?.take(entry.size));
-                    append(&mut tar, &name, entry.size, &mut hashing)?;
+                    append(tar, &name, entry.size, &mut hashing)?;
                     if let Some(fault) = hashing.found().fault(entry) {
                         let why = format!("{}: it was changed: {fault}", file.display());
                         return Err(io::Error::other(why));
                     }
                 }
                 Some(Content::Text(text)) => {
-                    append(&mut tar, &name, text.len() as u64, text.as_slice())?;
+                    append(tar, &name, text.len() as u64, text.as_slice())?;
                 }
                 Some(Content::Earlier(_)) | None => {
                     return Err(io::Error::other(format!("{digest} was never fetched")));
                 }
             }
         }
-        tar.into_inner()?.flush()?;
-        part.as_file().sync_all()?;
-        part.persist(path).map_err(|error| error.error)?;
         Ok(())
-    };
-    attempt().map_err(here)
+    })
+    .map_err(local(path))
+}
+
+/// Signs a bundle that was made before, in place of whatever signed it so far: read all of it, as a signature speaks for that.
+///
+/// # Errors
+/// When it can't be read or written, or is not what its index says.
+pub fn sign(path: &Path, signer: &Signer) -> Result<Index, BundleError> {
+    let head = read::head(path, &[])?;
+    let stack = &head.index.stack;
+    let mut wrong = None;
+    let written = whole(path, &head.text, stack, Some(signer), |tar| {
+        let read = read::contents(path, &head, |entry, content| {
+            let name = format!("{BLOBS}{}", entry.blake3);
+            append(tar, &name, entry.size, content)
+        });
+        read.map_err(|error| {
+            wrong = Some(error);
+            io::Error::other("it is damaged")
+        })
+    });
+    match (wrong, written) {
+        (Some(wrong), _) => Err(wrong),
+        (None, written) => written.map_err(local(path)).map(|()| head.index),
+    }
+}
+
+/// Writes a bundle, whole or not at all: what stood there stays until then.
+fn whole(
+    path: &Path,
+    index: &[u8],
+    stack: &str,
+    signer: Option<&Signer>,
+    contents: impl FnOnce(&mut tar::Builder<io::BufWriter<&mut File>>) -> io::Result<()>,
+) -> io::Result<()> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let mut part = tempfile::Builder::new()
+        .prefix(".foundry-bundle-")
+        .tempfile_in(folder)?;
+    let mut tar = tar::Builder::new(io::BufWriter::new(part.as_file_mut()));
+    append(&mut tar, INDEX, index.len() as u64, index)?;
+    if let Some(signer) = signer {
+        let comment = format!("foundry bundle of stack {stack}");
+        let signature = signer.sign(index, &comment).map_err(io::Error::other)?;
+        append(
+            &mut tar,
+            SIGNATURE,
+            signature.len() as u64,
+            signature.as_bytes(),
+        )?;
+    }
+    contents(&mut tar)?;
+    tar.into_inner()?.flush()?;
+    part.as_file().sync_all()?;
+    part.persist(path).map_err(|error| error.error)?;
+    Ok(())
 }

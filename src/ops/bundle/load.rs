@@ -8,6 +8,8 @@ use std::path::Path;
 
 use super::folder::Store;
 use super::index::{Entry, Index, Kind, place};
+use super::read::Trust;
+use super::sign::Signed;
 use super::{BundleError, layout, local, read};
 use crate::config::{Mirror, MirrorDigests};
 use crate::target::artifact::store::{NAMES, Recorded};
@@ -18,18 +20,22 @@ use crate::target::cluster::chart;
 pub struct Loaded {
     /// What it holds.
     pub index: Index,
+    /// Who signed it.
+    pub signed: Signed,
     /// What belongs under `mirrors:` of the config, in this order.
     pub mirrors: Vec<Mirror>,
 }
 
-/// Unpacks the bundle at `path` into `folder`, which must be absolute. Nothing is written before its index was found sensible,
+/// Unpacks the bundle at `path` into `folder`, which must be absolute. Nothing is written before its index was found
+/// signed by somebody who is trusted, and sensible,
 /// and nothing stands under an address before all of the bundle was found whole. What is in the folder already is read again:
 /// no file is taken for what its name says.
 ///
 /// # Errors
-/// When it can't be read or written, is damaged, or builds on an earlier one that was not loaded here.
-pub fn load(path: &Path, folder: &Path) -> Result<Loaded, BundleError> {
-    let head = read::head(path)?;
+/// When it can't be read or written, is damaged, not trusted, or builds on an earlier one that was not loaded here.
+pub fn load(path: &Path, folder: &Path, trust: &Trust) -> Result<Loaded, BundleError> {
+    let head = read::head(path, &trust.keys)?;
+    head.judge(path, trust)?;
     let index = &head.index;
     let mut store = Store::open(folder)?;
     let by_content = index.by_content();
@@ -63,8 +69,12 @@ pub fn load(path: &Path, folder: &Path) -> Result<Loaded, BundleError> {
     layout::link_all(index, &mut store)?;
     store.keep()?;
     let mirrors = mirrors(index, folder).map_err(local(folder))?;
-    let index = head.index;
-    Ok(Loaded { index, mirrors })
+    let read::Head { index, signed, .. } = head;
+    Ok(Loaded {
+        index,
+        signed,
+        mirrors,
+    })
 }
 
 /// Puts the content of an entry under its address, and on record.
@@ -168,13 +178,28 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::ops::bundle::{Content, Gathered, Held, Known, Part, create, earlier, verify};
+    use crate::ops::bundle::{self, Content, Gathered, Held, Known, Part, Verified, earlier};
     use serde_json::json;
     use sha2::Digest as _;
     use std::collections::BTreeMap;
 
     const TOOL: &str = "https://up.example/v1%2Bk3s1/tool.tar.gz";
     const SUMS: &str = "https://up.example/v1%2Bk3s1/sums.txt";
+
+    fn any() -> Trust {
+        Trust {
+            unsigned: true,
+            ..Trust::default()
+        }
+    }
+
+    fn verify(path: &Path) -> Result<Verified, BundleError> {
+        bundle::verify(path, &any())
+    }
+
+    fn load(path: &Path, folder: &Path) -> Result<Loaded, BundleError> {
+        bundle::load(path, folder, &any())
+    }
 
     struct Rig {
         folder: tempfile::TempDir,
@@ -218,7 +243,15 @@ mod tests {
 
         fn whole(&self, name: &str, all: Gathered, earlier: &BTreeMap<String, Known>) -> PathBuf {
             let path = self.at(name);
-            create(&path, "lab", &["linux/amd64".to_owned()], all, earlier).unwrap();
+            bundle::create(
+                &path,
+                "lab",
+                &["linux/amd64".to_owned()],
+                all,
+                earlier,
+                None,
+            )
+            .unwrap();
             path
         }
     }

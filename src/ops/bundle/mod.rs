@@ -2,7 +2,7 @@
 //! digest, so that a bundle can leave out what an earlier one holds. Loaded, a bundle is a folder that `mirrors` points to:
 //! builds know nothing of it. Does not know which steps there are.
 //!
-//! The file is a tar archive: `index.json` first, then `blobs/<BLAKE3 in hex>`, each once, sorted.
+//! The file is a tar archive: `index.json` first, `index.json.minisig` if it is signed, then `blobs/<BLAKE3 in hex>`, each once, sorted.
 
 #[cfg(test)]
 mod attacks;
@@ -14,18 +14,23 @@ mod layout;
 mod load;
 mod needs;
 mod read;
+mod sign;
 
-pub use create::{Content, Part, create};
+pub use create::{Content, Part, create, sign};
 pub use gather::{Gathered, gather};
 pub use index::{Entry, Held, Index, Kind};
 pub use load::{Loaded, load};
 pub use needs::Needs;
-pub use read::{Known, Verified, earlier, verify};
+pub use read::{Known, Trust, Verified, earlier, verify};
+pub use sign::{KeyError, Signed, Signer, TrustedKey, generate};
 
 use std::path::Path;
 
 /// Name of the index within the archive.
 const INDEX: &str = "index.json";
+
+/// Name of the index's signature within the archive, right after it.
+const SIGNATURE: &str = "index.json.minisig";
 
 /// Folder of the contents within the archive.
 const BLOBS: &str = "blobs/";
@@ -56,6 +61,16 @@ pub enum BundleError {
         path: String,
         /// Each fault by name.
         faults: Vec<String>,
+    },
+    /// It is not signed by a key that is trusted.
+    #[error("{path} is not trusted: {why}")]
+    Untrusted {
+        /// The file.
+        path: String,
+        /// Why not.
+        why: String,
+        /// What to do about it.
+        hint: &'static str,
     },
     /// Something could not be fetched.
     #[error("{} of what the stack needs can't be had:\n{}", .missing.len(), .missing.iter().map(|missing| format!("  {missing}")).collect::<Vec<_>>().join("\n"))]

@@ -9,7 +9,8 @@ use std::path::Path;
 use sha2::Digest as _;
 
 use super::index::{Entry, Index, Kind, LONGEST_TEXT};
-use super::{BLOBS, BundleError, INDEX, layout, local};
+use super::sign::{self, Signed, TrustedKey};
+use super::{BLOBS, BundleError, INDEX, SIGNATURE, layout, local};
 
 /// Largest index that is read, in bytes: some ten times what the largest stacks need.
 const INDEX_LIMIT: u64 = 32 << 20;
@@ -24,6 +25,8 @@ pub struct Verified {
     pub index: Index,
     /// Bytes of content in it.
     pub bytes: u64,
+    /// Who signed it.
+    pub signed: Signed,
 }
 
 /// A content by its other digest.
@@ -35,19 +38,36 @@ pub struct Known {
     pub size: u64,
 }
 
-/// Reads all of a bundle, and sees that its images are whole: each of what their manifests name is there.
+/// Whose bundles are taken.
+#[derive(Debug, Clone, Default)]
+pub struct Trust {
+    /// Keys that may sign them.
+    pub keys: Vec<TrustedKey>,
+    /// Whether those that none of the keys signed are taken too.
+    pub unsigned: bool,
+}
+
+/// Reads all of a bundle, and sees that its images are whole: each of what their manifests name is there. Who signed it is said,
+/// not judged, where no keys are given.
 ///
 /// # Errors
-/// When it can't be read, or is not what its index says: every fault is named.
-pub fn verify(path: &Path) -> Result<Verified, BundleError> {
-    let head = head(path)?;
+/// When it can't be read, or is not what its index says: every fault is named. When it is signed wrongly, or by none of the keys.
+pub fn verify(path: &Path, trust: &Trust) -> Result<Verified, BundleError> {
+    let head = head(path, &trust.keys)?;
+    if !trust.keys.is_empty() {
+        head.judge(path, trust)?;
+    }
     let mut bytes = 0;
     contents(path, &head, |_, content| {
         bytes += io::copy(content, &mut io::sink())?;
         Ok(())
     })?;
-    let index = head.index;
-    Ok(Verified { index, bytes })
+    let Head { index, signed, .. } = head;
+    Ok(Verified {
+        index,
+        bytes,
+        signed,
+    })
 }
 
 /// Returns all contents that a bundle or those before it hold, by their SHA-256.
@@ -55,7 +75,7 @@ pub fn verify(path: &Path) -> Result<Verified, BundleError> {
 /// # Errors
 /// When its index can't be read.
 pub fn earlier(path: &Path) -> Result<BTreeMap<String, Known>, BundleError> {
-    let entries = head(path)?.index.entries.into_iter();
+    let entries = head(path, &[])?.index.entries.into_iter();
     Ok(entries
         .map(|entry| {
             let Entry { blake3, size, .. } = entry;
@@ -69,24 +89,78 @@ pub fn earlier(path: &Path) -> Result<BTreeMap<String, Known>, BundleError> {
 pub(super) struct Head {
     /// The index, found sensible.
     pub index: Index,
-    /// BLAKE3 of its very bytes.
-    digest: blake3::Hash,
+    /// Its very bytes.
+    pub text: Vec<u8>,
+    /// Who signed them.
+    pub signed: Signed,
 }
 
-/// Reads the index alone.
+impl Head {
+    /// Refuses what nobody who is trusted signed, unless that was asked for.
+    ///
+    /// # Errors
+    /// Why it is not trusted, with what to do.
+    pub(super) fn judge(&self, path: &Path, trust: &Trust) -> Result<(), BundleError> {
+        let (why, hint) = match &self.signed {
+            Signed::Trusted { .. } => return Ok(()),
+            _ if trust.unsigned => return Ok(()),
+            Signed::Unknown { key } => (
+                format!("it is signed by key {key}, which is none that is trusted"),
+                "compare the key with whoever made the bundle, then put it under `bundles: trusted_keys` of the config, or say `--unsigned`",
+            ),
+            Signed::No => (
+                "it is not signed".to_owned(),
+                "have it signed where it was made (`foundry bundle sign`), or say `--unsigned` if you know where it comes from",
+            ),
+        };
+        Err(untrusted(path, why, hint))
+    }
+}
+
+fn untrusted(path: &Path, why: String, hint: &'static str) -> BundleError {
+    BundleError::Untrusted {
+        path: path.display().to_string(),
+        why,
+        hint,
+    }
+}
+
+/// Reads index and signature alone. The index is looked into only after its signature.
 ///
 /// # Errors
-/// When it can't be read, or makes no sense.
-pub(super) fn head(path: &Path) -> Result<Head, BundleError> {
+/// When they can't be read, make no sense, or do not belong together.
+pub(super) fn head(path: &Path, keys: &[TrustedKey]) -> Result<Head, BundleError> {
     let mut archive = archive(path)?;
-    let text = index_text(path, &mut members(path, &mut archive)?)?;
+    let mut members = members(path, &mut archive)?;
+    let text = index_text(path, &mut members)?;
+    let signed = match members.next() {
+        Some(Ok(member)) if is_signature(&member) => {
+            let mut signature = String::new();
+            member
+                .take(sign::LONGEST)
+                .read_to_string(&mut signature)
+                .map_err(|error| format(path, error.to_string()))?;
+            sign::check(&text, &signature, keys).map_err(|why| {
+                let hint = "do not use it: get it again from whoever made it";
+                untrusted(path, why, hint)
+            })?
+        }
+        _ => Signed::No,
+    };
     let index: Index =
         serde_json::from_slice(&text).map_err(|error| format(path, error.to_string()))?;
     if let Some(why) = index.fault() {
         return Err(format(path, why));
     }
-    let digest = blake3::hash(&text);
-    Ok(Head { index, digest })
+    Ok(Head {
+        index,
+        text,
+        signed,
+    })
+}
+
+fn is_signature<R: Read>(member: &tar::Entry<'_, R>) -> bool {
+    &*member.path_bytes() == SIGNATURE.as_bytes() && member.header().entry_type().is_file()
 }
 
 /// Reads a bundle after its head was read, and hands each content to `take`, which must read it to its end. What was taken
@@ -102,7 +176,7 @@ pub(super) fn contents(
     let index = &head.index;
     let mut archive = archive(path)?;
     let mut members = members(path, &mut archive)?;
-    if blake3::hash(&index_text(path, &mut members)?) != head.digest {
+    if index_text(path, &mut members)? != head.text {
         let why = "it was changed while it was read".to_owned();
         return Err(format(path, why));
     }
@@ -110,7 +184,9 @@ pub(super) fn contents(
     let images = layout::Parts::of(index);
     let mut missing = index.held();
     let mut faults = images.faults(index);
+    let mut first = true;
     for member in members {
+        let after_index = std::mem::take(&mut first);
         if faults.len() >= FAULTS {
             faults.push("what comes after that was not read".to_owned());
             missing.clear();
@@ -123,6 +199,9 @@ pub(super) fn contents(
                 break;
             }
         };
+        if after_index && is_signature(&member) {
+            continue;
+        }
         let name = String::from_utf8_lossy(&member.path_bytes()).into_owned();
         // Links, and headers that stand for longer names or larger files, are none of ours.
         let entry = name

@@ -35,6 +35,7 @@ fn stack(hosts: Vec<Host>) -> Stack {
         sections: indexmap::IndexMap::new(),
         mirrors: Vec::new(),
         pins: Arc::default(),
+        trusted_keys: Vec::new(),
     }
 }
 
