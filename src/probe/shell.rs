@@ -136,14 +136,24 @@ fn is_variable(name: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
-/// Returns whether `script` uses the variable `name`, in any of the forms `$name`, `${name}`, `${name:-…}`, `${#name}`.
+/// Returns whether `script` uses the variable `name`, in any of the forms `$name`, `${name}`, `${name:-…}`, `${#name}`, and
+/// `name` within `$((…))`.
 #[must_use]
 pub fn uses(script: &str, name: &str) -> bool {
+    let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
     script.match_indices(name).any(|(at, _)| {
-        let before = &script.as_bytes()[..at];
-        let after = script.as_bytes().get(at + name.len());
-        let opened = before.ends_with(b"$") || before.ends_with(b"${") || before.ends_with(b"${#");
-        opened && !after.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+        let (before, from) = script.split_at(at);
+        if from.as_bytes().get(name.len()).is_some_and(is_word) {
+            return false;
+        }
+        let opened = ["$", "${", "${#"].iter().any(|mark| before.ends_with(mark));
+        let calculated = || {
+            !before.as_bytes().last().is_some_and(is_word)
+                && before
+                    .rfind("$((")
+                    .is_some_and(|open| !before[open..].contains("))"))
+        };
+        opened || calculated()
     })
 }
 
@@ -195,6 +205,22 @@ mod tests {
             encoded(&Value::List(vec![Value::List(vec![])])),
             Err(ShellError::Nested)
         );
+    }
+
+    #[test]
+    fn variables_are_used_with_a_dollar_or_in_arithmetic() {
+        let table = [
+            ("echo $seconds", true),
+            ("echo ${seconds:-1} ${#seconds}", true),
+            ("end=$(($(date +%s) + seconds))", true),
+            ("end=$((seconds * 5)); x=$((1))", true),
+            ("echo seconds", false),
+            ("x=$((1)); echo seconds", false),
+            ("echo $((in_seconds + seconds2)) $seconds_left", false),
+        ];
+        for (script, wanted) in table {
+            assert_eq!(uses(script, "seconds"), wanted, "{script}");
+        }
     }
 
     #[test]
