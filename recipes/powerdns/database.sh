@@ -1,9 +1,11 @@
-# An empty database by the package's own schema, put in place whole.
-new=/var/lib/powerdns/foundry.sqlite3.new
-rm -f -- "$new"
+# An empty database by the package's own schema, put in place whole. As `pdns`, whose folder it is: root could be led elsewhere
+# by a link there.
 schema=/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql
 [ -e "$schema" ] || schema=/usr/share/doc/pdns-backend-sqlite3/schema.sqlite3.sql
-sqlite3 "$new" <"$schema"
-chown pdns:pdns "$new"
-chmod 0640 "$new"
-mv -f -- "$new" /var/lib/powerdns/foundry.sqlite3
+setpriv --reuid pdns --regid pdns --init-groups -- sh -eu -c '
+    cd /var/lib/powerdns
+    umask 027
+    rm -f foundry.sqlite3.new
+    sqlite3 foundry.sqlite3.new
+    mv -fT foundry.sqlite3.new foundry.sqlite3
+' <"$schema"

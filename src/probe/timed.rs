@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use indexmap::IndexSet;
 
+use super::enter::functions_for;
 use super::shell::{ShellError, quote};
 
 /// Status that stands for a script which was stopped for taking too long.
@@ -15,7 +16,8 @@ pub(super) const TOOK_TOO_LONG: i32 = -1;
 /// Processes that the functions start for a program: the ticker and its first sleep.
 pub(super) const TICKER: u32 = 2;
 
-/// `__r SCRIPT` is a script in the process that it is called in, with variables from `__i`. Called in the background, with
+/// `__r SCRIPT` is a script in the process that it is called in, with variables from `__i`; `__body` is its text, for what it
+/// may have to do as another user. Called in the background, with
 /// its process in `__p`, it is waited for by `__t SECONDS GRACE`, which leaves its status in `__s`. One ticker for the whole
 /// program wakes the waiting shell once a second, and `__n` counts that. A script over its time is told to end, if it has a
 /// grace, and killed with all its descendants after that; its time is counted from the first second's end. The ticker takes
@@ -29,7 +31,7 @@ trap '__n=$((__n + 1))' USR1
 { trap 'kill "$__z" 2>/dev/null; exit 0' TERM
 while :; do sleep 1 & __z=$!; wait "$__z"; kill -USR1 "$__me" 2>/dev/null || exit 0; done; } </dev/null >/dev/null 2>&1 &
 __ticker=$!
-__r() { trap - USR1; set -eu; __i; eval "$1"; set --; __f; }
+__r() { trap - USR1; set -eu; __i; __body=$1; eval "$1"; set --; __f; }
 __u() { IFS=' .' read -r __up __w </proc/uptime; }
 __t() {
 __end= __late=
@@ -72,6 +74,8 @@ const END: &str = "kill \"$__ticker\" 2>/dev/null; wait \"$__ticker\"\ntrap '' U
 pub(super) struct Timed {
     /// Texts that the program has by now, each of them once.
     known: IndexSet<Arc<str>>,
+    /// Whether the functions for work by path are defined.
+    entering: bool,
 }
 
 impl Timed {
@@ -94,6 +98,11 @@ impl Timed {
         };
         if self.known.is_empty() {
             out.push_str(FUNCTIONS);
+        }
+        let entering = functions_for(script);
+        if !self.entering && !entering.is_empty() {
+            out.push_str(entering);
+            self.entering = true;
         }
         let index = known.unwrap_or_else(|| self.known.insert_full(Arc::from(script)).0);
         if let Some(text) = text {

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::probe::{AccessError, Program, Reader, Reply};
+use crate::probe::{AccessError, Program, Reader, Reply, with_functions};
 use crate::run::{StepError, Writer};
 use crate::secret::Secret;
 
@@ -33,7 +33,7 @@ impl Script {
         for (name, value) in variables {
             let _ = writeln!(text, "{name}={}", quote(value));
         }
-        text.push_str(body);
+        text.push_str(&with_functions(body));
         Self { text, deadline }
     }
 

@@ -283,7 +283,7 @@ impl Job<'_> {
             .map_err(|error| inputs::wrong(error.to_string()))?;
         (self.context.say)("pushing it over SSH");
         Script::new(
-            "mkdir -p -- \"$downloads\"\nchmod 0700 -- \"$downloads\"\n",
+            "enter \"$downloads\" root\nchmod 0700 -- .\n",
             Duration::from_secs(60),
             &[("downloads", record::DOWNLOADS)],
         )

@@ -1,5 +1,6 @@
 # Downloads (unless $url is empty), verifies, unpacks (unless $unpack is `no`) and moves into place. Statuses: see status in install.rs.
-mkdir -p -- "$downloads"
+enter "$downloads" root
+cd /
 chmod 0700 -- "$downloads"
 download=$downloads/$sha256
 part=$download.part

@@ -106,7 +106,7 @@ impl Action for StageImage {
             let writer = context.writers.writer(host).await?;
             let folder = Path::new(path).parent().unwrap_or(Path::new("/"));
             let ready = Script::new(
-                "mkdir -p -- \"$folder\" \"$records\"\nchmod 0700 -- \"$records\"\n",
+                "enter \"$folder\" root\nenter \"$records\" root\nchmod 0700 -- .\n",
                 Duration::from_secs(60),
                 &[("folder", &folder.to_string_lossy()), ("records", RECORDS)],
             );

@@ -1,5 +1,6 @@
 # Notes what an archive is, and how it looks, so that a probe need not hash it.
 umask 077
+enter "${record%/*}" root
 {
     echo "image $image"
     echo "sha256 $sha256"

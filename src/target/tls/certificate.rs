@@ -10,6 +10,7 @@ use super::{issue, look};
 use crate::catalog::{Collector, Value, Values};
 use crate::probe::{ActionProbe, Fact, Facts, Fault, Question, Seen};
 use crate::run::{Action, ActionContext, StepError};
+use crate::secret::Secret;
 use crate::target::group::{self, fact};
 use crate::target::inputs;
 use crate::target::script::Script;
@@ -32,6 +33,11 @@ impl Certificate {
             }
         }
         let key = fact(told, "key", "content");
+        facts.insert("cert_text".to_owned(), fact(told, "cert", "content").into());
+        facts.insert(
+            "key_text".to_owned(),
+            Fact::Secret(Secret::new(key.to_owned())),
+        );
         let read = look::read(fact(told, "cert", "content"), |cert| {
             let ours = look::read(ca, |ca| look::signed_by(cert, ca)).unwrap_or(false);
             let names = look::names(cert);

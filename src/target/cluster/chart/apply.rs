@@ -138,7 +138,7 @@ impl ChartOrder {
         for &host in context.hosts {
             let writer = context.writers.writer(host).await?;
             Script::new(
-                "mkdir -p -- \"$folder\"\nchmod 0755 -- \"$folder\"\n",
+                "enter \"$folder\" root\nchmod 0755 -- .\n",
                 Duration::from_secs(30),
                 &[("folder", STATIC.0)],
             )

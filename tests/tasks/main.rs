@@ -3,11 +3,13 @@
 
 #![expect(clippy::print_stderr, reason = "a test says why it is skipped")]
 
+mod foreign;
+
 use std::collections::HashMap;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -24,6 +26,8 @@ struct One {
     task: Arc<Task>,
     values: Values,
     stack: String,
+    /// A folder with `passwd` and `group` to have in place of this machine's.
+    accounts: Option<PathBuf>,
 }
 
 impl Drop for One {
@@ -67,6 +71,7 @@ fn one(task: &str, given: &[(&str, Value)]) -> One {
         task,
         values,
         stack,
+        accounts: None,
     }
 }
 
@@ -97,7 +102,11 @@ impl One {
     /// Returns what is not as wanted, by fact.
     fn wrong(&self) -> Vec<String> {
         let batch = Batch::new([Arc::new(self.ask())], None, Nonce::new([1; 16]));
-        let facts = batch.read(&run(batch.program())).facts.remove(0).unwrap();
+        let facts = batch
+            .read(&self.run(batch.program()))
+            .facts
+            .remove(0)
+            .unwrap();
         let wanted = wanted(&self.task, &self.values).unwrap();
         mismatches(&wanted, &facts)
             .iter()
@@ -123,11 +132,31 @@ impl One {
             by_stamp: false,
         };
         let application = Application::new(job, Nonce::new([2; 16]), None).unwrap();
-        let applied = application.read(&run(application.program()));
+        let applied = application.read(&self.run(application.program()));
         (applied.ended, applied.output)
     }
 
+    fn run(&self, program: &Program) -> Reply {
+        let mut command = match &self.accounts {
+            None => Command::new("sh"),
+            Some(accounts) => {
+                let mut command = Command::new("unshare");
+                command
+                    .args(["--mount", "sh", "-eu", "-c", ACCOUNTS, "accounts"])
+                    .arg(accounts)
+                    .arg("sh");
+                command
+            }
+        };
+        run(command.args(["-c", "eval \"$(cat)\""]), program)
+    }
+
     fn remove(&self) {
+        let (ended, output) = self.try_remove();
+        assert_eq!(ended, Ended::Well, "{output}");
+    }
+
+    fn try_remove(&self) -> (Ended, String) {
         let job = Job {
             effect: self.task.remove.as_ref().unwrap(),
             values: &self.values,
@@ -137,15 +166,18 @@ impl One {
             by_stamp: false,
         };
         let application = Application::new(job, Nonce::new([3; 16]), None).unwrap();
-        let applied = application.read(&run(application.program()));
-        assert_eq!(applied.ended, Ended::Well, "{}", applied.output);
+        let applied = application.read(&self.run(application.program()));
+        (applied.ended, applied.output)
     }
 }
 
+/// Has the accounts of a folder, then runs what follows.
+const ACCOUNTS: &str =
+    r#"mount --bind "$1/passwd" /etc/passwd; mount --bind "$1/group" /etc/group; shift; exec "$@""#;
+
 /// Runs a program as an adapter does.
-fn run(program: &Program) -> Reply {
-    let mut child = Command::new("sh")
-        .args(["-c", "eval \"$(cat)\""])
+fn run(command: &mut Command, program: &Program) -> Reply {
+    let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -312,7 +344,7 @@ impl One {
             by_stamp: false,
         };
         let application = Application::new(job, Nonce::new([4; 16]), None).unwrap();
-        let applied = application.read(&run(application.program()));
+        let applied = application.read(&self.run(application.program()));
         assert_eq!(applied.ended, Ended::Status(1));
         assert!(path.exists());
     }
