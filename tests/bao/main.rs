@@ -16,6 +16,7 @@ use foundry::secret::{Secret, SecretStore as _};
 use foundry::target::bao::Sessions;
 
 const POLICY: &str = include_str!("../../recipes/openbao/foundry-policy.hcl");
+const CERT_MANAGER: &str = include_str!("../../recipes/cert-manager/policy.hcl");
 
 fn text(text: impl Into<String>) -> Value {
     Value::Text(text.into())
@@ -168,6 +169,114 @@ async fn objects_are_compared_by_meaning(cluster: &Cluster) {
     assert_eq!(facts["differs"].value(), "max_ttl");
 }
 
+/// What Foundry's everyday token may do, as OpenBAO itself says, and ways by which it could get at more.
+async fn nothing_leads_to_more_rights(cluster: &Cluster) {
+    let token = token(cluster);
+    let may = [
+        ("auth/approle/login", "list read"),
+        ("auth/approle/role/admin", "list read"),
+        ("auth/token/create", "list read"),
+        ("auth/token/create-orphan", "list read"),
+        ("auth/token/roles/admin", "list read"),
+        ("foundry/data/x", "create delete list patch read update"),
+        ("identity/entity", "list read"),
+        ("identity/group", "list read"),
+        ("sys/audit/file", "deny"),
+        ("sys/auth/userpass", "deny"),
+        ("sys/generate-root/attempt", "deny"),
+        ("sys/mounts/auth/approle/tune", "read"),
+        ("sys/mounts/foundry", "create read update"),
+        ("sys/namespaces/x", "deny"),
+        ("sys/plugins/catalog/secret/x", "deny"),
+        ("sys/policies/acl/evil", "read"),
+        ("sys/policies/acl/foundry", "read"),
+        ("sys/policies/password/x", "deny"),
+        ("sys/policy/evil", "read"),
+        ("sys/policy/foundry", "read"),
+        ("sys/raw/x", "deny"),
+        ("sys/rekey/init", "deny"),
+        ("sys/remount", "deny"),
+        ("sys/rotate", "deny"),
+        ("sys/seal", "deny"),
+        ("sys/storage/raft/snapshot", "read"),
+        ("sys/storage/raft/snapshot-force", "deny"),
+        ("sys/unseal", "deny"),
+    ];
+    let mut ask = vec!["write", "-format=json", "sys/capabilities-self"];
+    let paths: Vec<String> = may
+        .iter()
+        .map(|(path, _)| format!("paths={path}"))
+        .collect();
+    ask.extend(paths.iter().map(String::as_str));
+    let answer = cluster.bao(&token, &ask);
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    for (path, wanted) in may {
+        let mut found: Vec<&str> = answer["data"][path]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|word| word.as_str().unwrap())
+            .collect();
+        found.sort_unstable();
+        assert_eq!(found.join(" "), wanted, "{path}");
+    }
+
+    let evil = r#"policy=path "*" { capabilities = ["create", "read", "update", "delete", "list", "sudo"] }"#;
+    for attempt in [
+        &["write", "sys/policies/acl/evil", evil][..],
+        &["write", "sys/policy/evil", evil],
+        // What may be written at all may be written in these words only.
+        &["write", "sys/policy/cert-manager", evil],
+        &["write", "sys/policy/foundry", evil],
+        &["write", "-force", "auth/token/create-orphan"],
+        &["token", "create", "-orphan", "-policy=foundry"],
+        &["token", "create", "-policy=cert-manager"],
+        &[
+            "write",
+            "auth/approle/role/cert-manager",
+            "token_policies=foundry",
+        ],
+        &[
+            "write",
+            "auth/approle/role/cert-manager",
+            "policies=foundry",
+        ],
+        &[
+            "write",
+            "auth/approle/role/cert-manager",
+            "token_period=8760h",
+        ],
+        &[
+            "write",
+            "auth/approle/role/cert-manager/policies",
+            "token_policies=foundry",
+        ],
+        &[
+            "write",
+            "auth/approle/role/admin",
+            "token_policies=cert-manager",
+        ],
+        &["write", "identity/entity", "name=x", "policies=foundry"],
+        &["auth", "enable", "userpass"],
+        &["auth", "enable", "-path=other", "approle"],
+        &["secrets", "move", "foundry", "pki-x"],
+        &["secrets", "disable", "foundry"],
+        &["audit", "disable", "file"],
+        &["operator", "seal"],
+        &["write", "-force", "sys/storage/raft/snapshot-force"],
+        &["write", "-force", "sys/storage/raft/snapshot"],
+    ] {
+        let answer = cluster.bao(&token, attempt);
+        assert!(
+            answer.contains("permission denied"),
+            "{attempt:?}: {answer}"
+        );
+    }
+    let policy = [("name", text("foundry")), ("policy", text(evil))];
+    let error = cluster.serve("bao-policy", &policy).await.unwrap_err();
+    assert!(error.contains("administrator"), "{error}");
+}
+
 fn mount() -> Vec<(&'static str, Value)> {
     vec![
         ("path", text("foundry")),
@@ -254,8 +363,16 @@ async fn three_new_nodes_become_one_cluster_that_foundry_has_a_token_for() {
     assert_eq!(facts["type"].value(), "kv");
     assert_eq!(facts["options"].value(), r#"{"version":"2"}"#);
     let policy = [("name", text("foundry")), ("policy", text(POLICY))];
-    let facts = cluster.serve("bao-policy", &policy).await.unwrap();
+    let facts = cluster.observe("bao-policy", &policy).await.unwrap();
     assert_eq!(facts["policy"].value(), POLICY.trim());
+    for text in [CERT_MANAGER, CERT_MANAGER.trim_end()] {
+        let policy = [
+            ("name", self::text("cert-manager")),
+            ("policy", self::text(text)),
+        ];
+        let facts = cluster.serve("bao-policy", &policy).await.unwrap();
+        assert_eq!(facts["policy"].value(), CERT_MANAGER.trim());
+    }
     assert_eq!(
         cluster.observe("bao-kv", &kv("ca", "one")).await.unwrap()["differs"].value(),
         "absent"
@@ -269,6 +386,7 @@ async fn three_new_nodes_become_one_cluster_that_foundry_has_a_token_for() {
 
     secrets_are_made_once(&cluster).await;
     objects_are_compared_by_meaning(&cluster).await;
+    nothing_leads_to_more_rights(&cluster).await;
 
     let members = [("members", texts(&["bao-1", "bao-2", "bao-3"]))];
     let facts = cluster.serve("bao-health", &members).await.unwrap();

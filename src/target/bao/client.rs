@@ -44,7 +44,7 @@ pub enum BaoError {
     NoToken,
     /// The token is not good, or not good enough.
     #[error(
-        "OpenBAO refuses Foundry's token ({0}): it may have ended; store a new one with `foundry secret login`"
+        "OpenBAO refuses Foundry's token ({0}): it may have ended (store a new one with `foundry secret login`), or it may not do this (give an administrator's for this run in FOUNDRY_BAO_TOKEN)"
     )]
     Denied(String),
     /// It answered with an error.
