@@ -7,7 +7,7 @@ use super::problems::AllProblems;
 use super::script::Variables;
 use super::task::{Task, Template};
 use super::template::mentions;
-use super::{Catalog, lint_recipe};
+use super::{Catalog, lint_listeners, lint_recipe};
 use crate::config::{Problem, suggest_help};
 
 /// Functions of the template language itself.
@@ -72,6 +72,7 @@ pub fn lint(catalog: &Catalog) -> Result<(), AllProblems> {
     }
     for recipe in catalog.recipes.values() {
         lint_recipe::lint_recipe(catalog, recipe, &mut problems);
+        lint_listeners::lint_listeners(recipe, &mut problems);
     }
     problems.into_result(())
 }

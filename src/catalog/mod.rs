@@ -7,6 +7,7 @@ mod filter;
 mod image;
 mod kind;
 mod lint;
+mod lint_listeners;
 mod lint_recipe;
 mod lint_text;
 mod load;
@@ -49,7 +50,7 @@ pub use pinned::{Brings, pin_images, pinned_image};
 pub use placeholder::{Piece, Placeholder, split as split_placeholders};
 pub use problems::AllProblems;
 pub use recipe::{
-    Artifact, Images, OnTarget, Provided, Recipe, RecipeStep, SettingSpec, StackCheck,
+    Artifact, Images, Listener, OnTarget, Provided, Recipe, RecipeStep, SettingSpec, StackCheck,
 };
 pub use rollout::{Canary, GATE_TIMEOUT, Rollout, Share, resolve_rollout, with_health};
 pub use schema::settings_schema;

@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 
 use super::parse_task::{NAMES, checked, is_name, is_variable, kind, list_expression};
 use super::recipe::{
-    Artifact, Images, OnTarget, Provided, Recipe, RecipeStep, SettingSpec, StackCheck,
+    Artifact, Images, Listener, OnTarget, Provided, Recipe, RecipeStep, SettingSpec, StackCheck,
 };
 use super::rollout::rollout;
 use super::table::{START, Sink, Table, count_of, template_at};
@@ -71,6 +71,18 @@ pub(super) fn parse_recipe(
         check_name(&sink, "step", &name, span);
         if let Some(table) = Table::of(&sink, format!("step `{name}`"), span, node) {
             recipe.steps.insert(name, step(table));
+        }
+    }
+    for (name, (span, node)) in root.named("listeners") {
+        check_name(&sink, "listener", &name, span);
+        if let Some(mut table) = Table::of(&sink, format!("listener `{name}`"), span, node) {
+            let listener = Listener {
+                ports: table.texts("ports"),
+                tls: table.bool("tls").unwrap_or(false),
+                clear: table.text("clear").map(|(_, reason)| reason),
+            };
+            table.finish();
+            recipe.listeners.insert(name, listener);
         }
     }
     for (name, (span, node)) in root.named("checks") {

@@ -43,6 +43,8 @@ pub struct Recipe {
     pub provides: Vec<Provided>,
     /// What must or should hold of the stack's settings and hosts.
     pub checks: IndexMap<String, StackCheck>,
+    /// Ports that it opens to other machines, by name.
+    pub listeners: IndexMap<String, Listener>,
     /// Steps whose being satisfied means that the component is healthy.
     pub health: Vec<String>,
     /// How it moves over its hosts; without one, over all at once.
@@ -60,6 +62,17 @@ pub struct Provided {
     pub service: String,
     /// Only those of the component's hosts that have this role provide it; `None`: all do.
     pub role: Option<String>,
+}
+
+/// Ports on which something that the component runs is reached by other machines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Port numbers, or ranges of them (`8000-8010`).
+    pub ports: Vec<String>,
+    /// Whether it speaks TLS (or what protects as much, such as WireGuard).
+    pub tls: bool,
+    /// Why it may listen in the clear.
+    pub clear: Option<String>,
 }
 
 /// A condition on a stack's settings and hosts that types can't say.

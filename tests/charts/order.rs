@@ -78,7 +78,7 @@ fn the_seed_s_own_example_is_a_whole_platform() {
     loki: alloy alloy-ready chart namespace ready
     prometheus: chart crds namespace ready rules
     storage: class dataset namespace packages pool service smoke snapshot-controller snapshot-crds truenas truenas-ready worker-packages
-    zot: chart class credentials namespace password ready
+    zot: certificate chart class credentials namespace password ready
     ");
 }
 

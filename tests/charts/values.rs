@@ -25,7 +25,12 @@ fn the_seed_s_retentions_and_volumes_reach_the_charts() {
     // No S3 in that stack.
     assert!(loki.contains("object_store: filesystem"), "{loki}");
     let zot = values(SEED, "zot:chart");
-    for line in ["tag: v2.0.0", "storageClassName: foundry-zot"] {
+    for line in [
+        "tag: v2.0.0",
+        "storageClassName: foundry-zot",
+        "scheme: HTTPS",
+        "secretName: tls",
+    ] {
         assert!(zot.contains(line), "{line} in\n{zot}");
     }
 }
@@ -39,6 +44,9 @@ fn zot_keeps_every_upstream_under_its_own_name() {
     insta::assert_snapshot!(config["extensions"]["sync"]["registries"].to_string(), @r#"[{"urls":["https://registry-1.docker.io"],"onDemand":true,"tlsVerify":true,"maxRetries":3,"retryDelay":"5s","preserveDigest":true,"content":[{"prefix":"**","destination":"/docker.io"}]}]"#);
     assert_eq!(config["http"]["compat"], serde_json::json!(["docker2s2"]));
     assert!(config["http"].get("auth").is_none(), "{config}");
+    // Never in the clear beyond the cluster.
+    let tls = config["http"].get("tls").is_some();
+    assert_eq!(values["service"]["type"] == "NodePort", tls, "{values}");
 }
 
 #[test]
