@@ -60,7 +60,7 @@ with     = { image = "{{ item }}", path = "/x/{{ item | replace('/', '_') }}.tar
 [steps.objects]
 uses = "manifest"
 on   = "service:cluster"
-with = { objects = "containers:\n  - image: busybox:1\n    env: {{ settings.token }}\n  - image: other:1\n" }
+with = { objects = "containers:\n  - image: busybox:1\n    env: {{ settings.token | yaml }}\n  - image: other:1\n" }
 "#;
 
 const CONFIG: &str = "cluster: { name: lab }\nhosts: [{ hostname: a, role: web }, { hostname: b, role: web }]\ncomponents: { web: { token: '${secret:x/y:z}' } }\n";
