@@ -1,6 +1,7 @@
 //! The SSH side of the pretended hosts: one listener for all of their addresses, on the loopback interface only. Knows
 //! neither programs nor answers.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use russh::keys::PrivateKey;
 use russh::server::{
     Auth, ChannelOpenHandle, Config, Handler, Msg, Session, VerifiedPublicKey, run_stream,
 };
-use russh::{Channel, ChannelId};
+use russh::{Channel, ChannelId, Preferred, kex};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::delay::{Delayed, Wire};
@@ -30,6 +31,21 @@ pub struct Network {
     pub slower: Duration,
     /// Part of the hosts that can't be reached: half of them are silent, half hang up.
     pub unreachable: f64,
+}
+
+/// As OpenSSH before 9.9, which every Debian and Ubuntu but the newest has; with `FLEET_HYBRID` set, with the hybrid exchange too.
+fn preferred() -> Preferred {
+    if std::env::var_os("FLEET_HYBRID").is_some() {
+        return Preferred::DEFAULT;
+    }
+    Preferred {
+        kex: Cow::Borrowed(&[
+            kex::CURVE25519,
+            kex::EXTENSION_SUPPORT_AS_SERVER,
+            kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
+        ]),
+        ..Preferred::DEFAULT
+    }
 }
 
 /// What was done for clients.
@@ -75,6 +91,7 @@ pub async fn serve(
         auth_rejection_time: Duration::ZERO,
         nodelay: true,
         window_size: 4 << 20,
+        preferred: preferred(),
         ..Config::default()
     });
     loop {

@@ -70,8 +70,10 @@ fn stack(hosts: Vec<Host>) -> Arc<Stack> {
 /// Settings that know nothing of whoever runs the tests.
 fn settings(home: &Path) -> AccessSettings {
     AccessSettings {
-        other_known_hosts: Vec::new(),
+        user_known_hosts: Vec::new(),
+        global_known_hosts: Vec::new(),
         ssh_config: None,
+        system_ssh_config: None,
         default_keys: Vec::new(),
         agent: None,
         home: home.to_owned(),

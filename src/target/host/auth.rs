@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use russh::client::{AuthResult, KeyboardInteractiveAuthResponse as Interactive};
 use russh::keys::agent::AgentIdentity;
-use russh::keys::{HashAlg, PrivateKeyWithHashAlg};
+use russh::keys::{Certificate, HashAlg, PrivateKeyWithHashAlg};
 use russh::{MethodKind, MethodSet};
 
 use super::agent::{Agent, Agents};
@@ -17,7 +17,8 @@ use super::error::{Hint as _, access};
 use super::greet::Greeted;
 use super::keys::{Keys, Signer};
 use super::route::Hop;
-use super::settings::{AccessSettings, Password, PasswordWanted};
+use super::settings::{AccessSettings, Password, PasswordWanted, Prompts};
+use super::ssh_config::AgentAt;
 use crate::probe::{AccessError, AccessKind};
 
 /// One log-in.
@@ -108,7 +109,11 @@ impl<'a> Login<'a> {
 
     async fn agent(&mut self, greeted: &Greeted) -> Option<(Agent<'a>, Vec<AgentIdentity>)> {
         let settings = self.settings;
-        let socket = settings.agent.as_ref()?;
+        let socket = match &self.hop.rules.agent {
+            AgentAt::Environment => settings.agent.as_deref()?,
+            AgentAt::None => return None,
+            AgentAt::Socket(socket) => socket,
+        };
         let binding = greeted.handle.agent_session_binding();
         let (limit, patience) = (settings.agent_timeout, settings.answer_timeout);
         let opened = self.agents.open(socket, binding, limit, patience).await;
@@ -118,6 +123,12 @@ impl<'a> Login<'a> {
                     .push(format!("the agent at {}: {why}", socket.display()));
             })
             .ok()
+    }
+
+    /// Returns who may be asked for a password or passphrase.
+    fn prompts(&self) -> Option<&'a Arc<dyn Prompts>> {
+        let prompts = self.settings.prompts.as_ref();
+        prompts.filter(|_| !self.hop.rules.batch)
     }
 
     /// Waits for the host's answer to a credential.
@@ -146,12 +157,7 @@ impl<'a> Login<'a> {
     async fn file(&mut self, file: &Path, greeted: &mut Greeted) -> Result<Outcome, AccessError> {
         let loaded = self
             .keys
-            .load(
-                file,
-                &self.hop.name,
-                &self.hop.user,
-                self.settings.prompts.as_ref(),
-            )
+            .load(file, &self.hop.name, &self.hop.user, self.prompts())
             .await;
         let Signer { key, certificate } = match loaded {
             Ok(signer) => signer,
@@ -160,7 +166,11 @@ impl<'a> Login<'a> {
                 return Ok(Outcome::Refused);
             }
         };
-        if let Some(certificate) = certificate {
+        let others = self.hop.rules.certificates.iter();
+        let others = others
+            .filter_map(|file| Certificate::read_file(file).ok())
+            .filter(|other| other.public_key() == key.public_key().key_data());
+        for certificate in certificate.into_iter().chain(others) {
             self.tried
                 .push(format!("{} with its certificate", file.display()));
             let asked = greeted.handle.authenticate_openssh_cert(
@@ -229,11 +239,13 @@ impl<'a> Login<'a> {
     }
 
     async fn password(&mut self, greeted: &mut Greeted) -> Result<Outcome, AccessError> {
-        let password = self.methods.contains(&MethodKind::Password);
-        if !password && !self.methods.contains(&MethodKind::KeyboardInteractive) {
+        let rules = &self.hop.rules;
+        let password = self.methods.contains(&MethodKind::Password) && !rules.no_password;
+        let interactive = self.methods.contains(&MethodKind::KeyboardInteractive);
+        if !password && (!interactive || rules.no_interactive) {
             return Ok(Outcome::Refused);
         }
-        let Some(prompts) = &self.settings.prompts else {
+        let Some(prompts) = self.prompts() else {
             return Ok(Outcome::Refused);
         };
         let wanted = PasswordWanted {
@@ -253,7 +265,7 @@ impl<'a> Login<'a> {
             let answer = self.answer(asked).await?;
             return self.judge(answer, greeted);
         }
-        let asked = interactive(greeted, &self.hop.user, secret.expose());
+        let asked = answer_questions(greeted, &self.hop.user, secret.expose());
         let answer = self.answer(asked).await?;
         self.judge(answer, greeted)
     }
@@ -315,7 +327,7 @@ impl<'a> Login<'a> {
 }
 
 /// Answers the one hidden question that a host asks in place of a password.
-async fn interactive(
+async fn answer_questions(
     greeted: &mut Greeted,
     user: &str,
     password: &str,

@@ -4,9 +4,11 @@
 use std::process::Command;
 
 use super::fleet::Fleet;
+use super::known_hosts::{KnownHosts, one_line};
 use super::route::{Hop, Route};
 use super::settings::{AccessSettings, HostKeys};
 use super::sudo::quote;
+use super::trust::files;
 use crate::config::HostId;
 use crate::probe::{AccessError, AccessKind};
 
@@ -71,20 +73,29 @@ fn known_hosts(
     settings: &AccessSettings,
     option: &mut impl FnMut(String),
 ) -> Option<()> {
+    let files = files(
+        hop,
+        &settings.known_hosts,
+        &settings.user_known_hosts,
+        &settings.global_known_hosts,
+    );
     if let Some(pinned) = &hop.host_key {
         let key: Vec<&str> = pinned.split_whitespace().take(2).collect();
-        option(format!(
-            "KnownHostsCommand=/bin/echo %H {}",
-            key.join(" ").replace('%', "%%")
-        ));
+        let mut lines = format!("%H {}", key.join(" "));
+        // What is revoked stays so, whatever is pinned; ssh itself can't be told one without the rest of those files.
+        for file in files {
+            let known = KnownHosts::read(std::slice::from_ref(file)).unwrap_or_default();
+            for revoked in known.revoked_lines(&hop.known_as()) {
+                let line = one_line(revoked).ok()?;
+                lines.push_str(&format!("\\n@revoked %H {line}"));
+            }
+        }
+        option(format!("KnownHostsCommand=/usr/bin/printf \"{lines}\\n\""));
         option("UserKnownHostsFile=/dev/null".to_owned());
         option("GlobalKnownHostsFile=/dev/null".to_owned());
         option("StrictHostKeyChecking=yes".to_owned());
         return Some(());
     }
-    let mut files = vec![&settings.known_hosts];
-    files.extend(&settings.other_known_hosts);
-    files.extend(&hop.known_hosts);
     let files: Option<Vec<String>> = files
         .into_iter()
         .map(|file| Some(format!("\"{}\"", file.to_str()?.replace('%', "%%"))))
@@ -92,6 +103,7 @@ fn known_hosts(
     option(format!("UserKnownHostsFile={}", files?.join(" ")));
     let checking = match settings.host_keys {
         HostKeys::Strict => "yes",
+        HostKeys::Ask if hop.rules.strict => "yes",
         HostKeys::Ask => "ask",
     };
     option(format!("StrictHostKeyChecking={checking}"));

@@ -82,9 +82,10 @@ impl Fleet {
     pub(super) fn route(&self, host: HostId) -> Result<Route, AccessError> {
         let host = self.stack.host(host);
         let settings = &self.links.settings;
-        let config = self.ssh_config.get_or_init(|| match &settings.ssh_config {
-            Some(file) => SshConfig::read(file, &settings.home, &settings.user),
-            None => Ok(SshConfig::default()),
+        let config = self.ssh_config.get_or_init(|| {
+            let files = settings.ssh_config.iter();
+            let files = files.chain(&settings.system_ssh_config);
+            SshConfig::read(files, &settings.home, &settings.user)
         });
         let config = config
             .as_ref()

@@ -14,18 +14,24 @@ use super::error::{Hint as _, access};
 use super::link::{Link, Seen, Watcher};
 use super::route::Hop;
 use super::settings::AccessSettings;
+use super::ssh_words::chosen;
 use super::trust::{Expect, Refused};
 use crate::probe::{AccessError, AccessKind};
 
-/// Cheap first: curve25519 costs a tenth of the post-quantum exchange and is what a hundred connections a second need;
-/// the hybrid stays for hosts that insist on it.
+/// The hybrid first: what is recorded today must not be readable to whoever has a quantum computer one day. It is asked for where
+/// both sides have it (OpenSSH from 9.9 on); `KexAlgorithms ^curve25519-sha256` in the SSH configuration puts the cheaper one
+/// first again. docs/performance.md has what it costs.
 const KEY_EXCHANGES: &[kex::Name] = &[
+    kex::MLKEM768X25519_SHA256,
     kex::CURVE25519,
     kex::CURVE25519_PRE_RFC_8731,
-    kex::MLKEM768X25519_SHA256,
     kex::DH_GEX_SHA256,
     kex::DH_G16_SHA512,
     kex::DH_G14_SHA256,
+];
+
+/// Not exchanges, but what stands in their list.
+const EXTENSIONS: &[kex::Name] = &[
     kex::EXTENSION_SUPPORT_AS_CLIENT,
     kex::EXTENSION_SUPPORT_AS_SERVER,
     kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT,
@@ -73,6 +79,7 @@ pub(super) async fn greet(
     settings: &AccessSettings,
 ) -> Result<Greeted, NotGreeted> {
     let seen = Arc::new(Seen::default());
+    let preferred = preferred(hop, &expect).map_err(NotGreeted::Failed)?;
     let config = Arc::new(client::Config {
         nodelay: true,
         window_size: 4 << 20,
@@ -81,13 +88,7 @@ pub(super) async fn greet(
         // Of use where keep-alives are not sent: before the log-in, and while the host takes no more of what is written to
         // it. Whoever logs in may first have to be asked for a passphrase.
         inactivity_timeout: Some(UNHEARD),
-        preferred: Preferred {
-            kex: Cow::Borrowed(KEY_EXCHANGES),
-            cipher: Cow::Borrowed(CIPHERS),
-            key: Cow::Owned(expect.algorithms()),
-            host_key_certificates: Cow::Owned(expect.certificates()),
-            ..Preferred::DEFAULT
-        },
+        preferred,
         ..client::Config::default()
     });
     let watcher = Watcher {
@@ -138,6 +139,53 @@ pub(super) async fn greet(
             None => NotGreeted::Failed(error),
         }),
     }
+}
+
+/// Returns the algorithms to offer: ours, as far as the SSH configuration leaves them, in its order.
+fn preferred(hop: &Hop, expect: &Expect) -> Result<Preferred, AccessError> {
+    fn left<T: Clone + AsRef<str>>(list: &Option<String>, ours: &'static [T]) -> Cow<'static, [T]>
+    where
+        [T]: ToOwned<Owned = Vec<T>>,
+    {
+        match list {
+            None => Cow::Borrowed(ours),
+            list => Cow::Owned(chosen(list.as_deref(), ours, |one| one.as_ref().to_owned())),
+        }
+    }
+    let rules = &hop.rules;
+    let mut kex = left(&rules.exchanges, KEY_EXCHANGES);
+    let cipher = left(&rules.ciphers, CIPHERS);
+    let mac = match &rules.macs {
+        None => Preferred::DEFAULT.mac,
+        list => Cow::Owned(chosen(list.as_deref(), &Preferred::DEFAULT.mac, |one| {
+            one.as_ref().to_owned()
+        })),
+    };
+    let key = expect.algorithms();
+    for (option, none) in [
+        ("KexAlgorithms", kex.is_empty()),
+        ("Ciphers", cipher.is_empty()),
+        ("MACs", mac.is_empty()),
+        ("HostKeyAlgorithms", key.is_empty()),
+    ] {
+        if none {
+            return Err(access(
+                &hop.name,
+                AccessKind::Local,
+                format!("`{option}` of the SSH configuration leaves none that Foundry knows"),
+            )
+            .hint("`ssh -Q` and docs/access.md list names: allow one of both"));
+        }
+    }
+    kex.to_mut().extend_from_slice(EXTENSIONS);
+    Ok(Preferred {
+        kex,
+        cipher,
+        mac,
+        key: Cow::Owned(key),
+        host_key_certificates: Cow::Owned(expect.certificates()),
+        ..Preferred::DEFAULT
+    })
 }
 
 async fn shake_hands<S>(

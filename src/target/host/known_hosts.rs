@@ -13,6 +13,7 @@ use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey, PublicKeyOrCertifi
 use sha1::Sha1;
 
 use super::pattern;
+use super::ssh_words::chosen;
 use crate::secret::private;
 
 /// A line of a file.
@@ -162,13 +163,15 @@ impl KnownHosts {
             .any(|line| line.entry.marker() == Some(&Marker::CertAuthority))
     }
 
-    /// Judges what a host offers.
-    pub fn judge(
-        &self,
-        address: &str,
-        known_as: &str,
-        offered: &PublicKeyOrCertificate,
-    ) -> Judgement {
+    /// Returns the lines that revoke keys for a host.
+    pub fn revoked_lines(&self, known_as: &str) -> impl Iterator<Item = &PublicKey> {
+        self.of(known_as)
+            .filter(|line| line.entry.marker() == Some(&Marker::Revoked))
+            .map(|line| line.entry.public_key())
+    }
+
+    /// Returns where what a host offers is marked as revoked, if it is.
+    pub fn revoked(&self, known_as: &str, offered: &PublicKeyOrCertificate) -> Option<String> {
         let key = offered.public_key();
         let authority = offered
             .certificate()
@@ -179,14 +182,34 @@ impl KnownHosts {
                 && (listed == key.key_data()
                     || authority.as_ref().is_some_and(|ca| ca.key_data() == listed))
             {
-                return Judgement::Revoked {
-                    place: line.place(),
-                };
+                return Some(line.place());
             }
         }
+        None
+    }
+
+    /// Judges what a host offers; of a certificate's signature only if it is of one of `signatures`.
+    pub fn judge(
+        &self,
+        address: &str,
+        known_as: &str,
+        offered: &PublicKeyOrCertificate,
+        signatures: Option<&str>,
+    ) -> Judgement {
+        if let Some(place) = self.revoked(known_as, offered) {
+            return Judgement::Revoked { place };
+        }
         match offered.certificate() {
-            Some(certificate) => self.judge_certificate(address, known_as, certificate),
-            None => self.judge_key(known_as, &key),
+            Some(certificate) => {
+                let by = certificate.signature().algorithm();
+                if chosen(signatures, &[by.clone()], ToString::to_string).is_empty() {
+                    return Judgement::BadCertificate {
+                        why: format!("`CASignatureAlgorithms` does not allow its signature, {by}"),
+                    };
+                }
+                self.judge_certificate(address, known_as, certificate)
+            }
+            None => self.judge_key(known_as, &offered.public_key()),
         }
     }
 

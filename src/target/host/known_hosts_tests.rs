@@ -30,6 +30,7 @@ fn judge(text: &str, address: &str, port: u16, offered: &PublicKey) -> Judgement
         address,
         &known_as,
         &PublicKeyOrCertificate::from(offered.clone()),
+        None,
     )
 }
 
@@ -173,7 +174,7 @@ fn certificates_are_judged_by_their_authority() {
         one_line(&key(9)).unwrap()
     );
     let judge = |text: &str, offered: &PublicKeyOrCertificate| {
-        known(text).judge("a.example.com", "[a.example.com]:22", offered)
+        known(text).judge("a.example.com", "[a.example.com]:22", offered, None)
     };
     let text_port = text.replace("*.example.com", "[*.example.com]:22");
     let good = certificate(CertType::Host, "a.example.com", ever);
@@ -225,10 +226,13 @@ fn recorded_keys_are_found_again_by_others() {
     let read = KnownHosts::read(std::slice::from_ref(&file)).unwrap();
     for listed in [&mine, &read] {
         assert_eq!(
-            listed.judge("a", "[a]:2222", &key(1).into()),
+            listed.judge("a", "[a]:2222", &key(1).into(), None),
             Judgement::Trusted
         );
-        assert_eq!(listed.judge("b", "b", &key(2).into()), Judgement::Trusted);
+        assert_eq!(
+            listed.judge("b", "b", &key(2).into(), None),
+            Judgement::Trusted
+        );
     }
     #[cfg(unix)]
     {

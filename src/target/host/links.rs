@@ -183,7 +183,7 @@ impl Links {
             Use::Target => Some(self.place(hop).await?),
             Use::Jump => Arc::clone(&self.places).try_acquire_owned().ok(),
         };
-        let turn = self.starts.turn(&route.first().known_as()).await;
+        let turn = self.starts.turn(&route.first().at()).await;
         let logging_in = async {
             let mut greeted = self
                 .greet(hop, under.map(|open| Arc::clone(&open.link)))

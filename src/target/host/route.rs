@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::ssh_config::{SshConfig, SshOptions};
+use super::ssh_config::{Rules, SshConfig, SshOptions};
 use crate::config::{Host, Stack};
 
 /// One machine on the way.
@@ -19,13 +19,21 @@ pub(super) struct Hop {
     pub identities: Vec<PathBuf>,
     /// Its pinned key.
     pub host_key: Option<String>,
-    /// A file of known hosts that `~/.ssh/config` names for it.
-    pub known_hosts: Option<PathBuf>,
+    /// What the SSH configuration demands.
+    pub rules: Arc<Rules>,
 }
 
 impl Hop {
-    /// Returns the name that known_hosts uses: the address, with the port if it isn't 22.
+    /// Returns the name that known_hosts uses: its alias, else the address, with the port if it isn't 22.
     pub fn known_as(&self) -> String {
+        match &self.rules.alias {
+            Some(alias) => alias.to_ascii_lowercase(),
+            None => known_as(&self.address, self.port),
+        }
+    }
+
+    /// Returns what others see as the first machine on the way, for limits that it sets.
+    pub fn at(&self) -> String {
         known_as(&self.address, self.port)
     }
 
@@ -157,7 +165,7 @@ impl Finder<'_> {
                 .chain(said.identities)
                 .collect(),
             host_key: host.host_key.clone(),
-            known_hosts: said.known_hosts,
+            rules: said.rules,
         });
         self.passed.pop();
         Ok(hops)
@@ -189,7 +197,7 @@ impl Finder<'_> {
                 .unwrap_or_else(|| self.user.to_owned()),
             identities: said.identities,
             host_key: None,
-            known_hosts: said.known_hosts,
+            rules: said.rules,
         });
         self.passed.pop();
         Ok(hops)

@@ -43,7 +43,7 @@ fn ssh(text: &str) -> SshConfig {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("config");
     std::fs::write(&file, text).unwrap();
-    SshConfig::read(&file, home.path(), "ada").unwrap()
+    SshConfig::read([&file], home.path(), "ada").unwrap()
 }
 
 fn key(hosts: Vec<Host>, text: &str) -> Result<String, RouteError> {

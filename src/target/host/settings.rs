@@ -74,10 +74,14 @@ pub trait Prompts: Send + Sync {
 pub struct AccessSettings {
     /// Host keys that were asked about are recorded here, and looked up here first.
     pub known_hosts: PathBuf,
-    /// Further files with host keys, only read.
-    pub other_known_hosts: Vec<PathBuf>,
-    /// OpenSSH's client configuration, if it is to be honoured.
+    /// Further files with host keys, only read: the user's. The SSH configuration may name others in their place.
+    pub user_known_hosts: Vec<PathBuf>,
+    /// The same of the system.
+    pub global_known_hosts: Vec<PathBuf>,
+    /// OpenSSH's client configuration, if it is to be honoured: the user's.
     pub ssh_config: Option<PathBuf>,
+    /// The system's, whose word counts after the user's.
+    pub system_ssh_config: Option<PathBuf>,
     /// Key files tried when nothing else was taken.
     pub default_keys: Vec<PathBuf>,
     /// Socket of the SSH agent.
@@ -132,11 +136,12 @@ impl AccessSettings {
             .unwrap_or_else(|| "root".to_owned());
         Self {
             known_hosts: foundry_home.join("known_hosts"),
-            other_known_hosts: vec![
-                ssh.join("known_hosts"),
-                PathBuf::from("/etc/ssh/ssh_known_hosts"),
-            ],
+            user_known_hosts: vec![ssh.join("known_hosts"), ssh.join("known_hosts2")],
+            global_known_hosts: ["ssh_known_hosts", "ssh_known_hosts2"]
+                .map(|name| Path::new("/etc/ssh").join(name))
+                .to_vec(),
             ssh_config: Some(ssh.join("config")),
+            system_ssh_config: Some(PathBuf::from("/etc/ssh/ssh_config")),
             default_keys: vec![ssh.join("id_ed25519"), ssh.join("id_ecdsa")],
             agent: std::env::var_os("SSH_AUTH_SOCK")
                 .filter(|path| !path.is_empty())

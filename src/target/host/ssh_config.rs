@@ -1,15 +1,31 @@
-//! `~/.ssh/config`: what it says of a host. russh-config reads the blocks; here the text is first brought into the
-//! form it understands (`Include`, `Key=Value`, options before the first `Host`, `Match`). Connects to nothing.
+//! `~/.ssh/config` and `/etc/ssh/ssh_config`: what they say of a host, read as OpenSSH does: the first word on an option counts.
+//! What is not followed, and could matter for safety, is warned of by name. Connects to nothing.
 
-use std::fmt::Write as _;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::pattern;
+use super::ssh_words::{Condition, expand, key_value, words};
 
 /// Include files may nest as deep as OpenSSH allows.
 const DEPTH: usize = 16;
 
-/// What the file says of one host; values as they are to be used, tokens replaced.
+/// Options that have no effect here, and whose effect somebody may count on: unless they have this value.
+const NOT_FOLLOWED: [(&str, &str); 10] = [
+    ("StrictHostKeyChecking", "ask"),
+    ("PKCS11Provider", "none"),
+    ("SecurityKeyProvider", "internal"),
+    ("KnownHostsCommand", "none"),
+    ("VerifyHostKeyDNS", "no"),
+    ("RequiredRSASize", "1024"),
+    ("CanonicalizeHostname", "no"),
+    ("BindAddress", ""),
+    ("BindInterface", ""),
+    ("AddressFamily", "any"),
+];
+
+/// The files say this of one host; values as they are to be used, tokens replaced.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct SshOptions {
     pub address: Option<String>,
@@ -19,185 +35,333 @@ pub(super) struct SshOptions {
     /// The jump hosts, in the order they are passed.
     pub jumps: Vec<String>,
     pub proxy_command: Option<String>,
-    pub known_hosts: Option<PathBuf>,
+    pub rules: Arc<Rules>,
 }
 
-/// The file, ready to be asked.
-#[derive(Debug, Clone, Default)]
+/// What is to be held to on a connection to a host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(super) struct Rules {
+    pub certificates: Vec<PathBuf>,
+    /// No key of the agent but those that are named.
+    pub identities_only: bool,
+    pub agent: AgentAt,
+    /// The host's name in files of known hosts.
+    pub alias: Option<String>,
+    /// Files in place of `~/.ssh/known_hosts`.
+    pub user_known_hosts: Option<Vec<PathBuf>>,
+    /// Files in place of `/etc/ssh/ssh_known_hosts`.
+    pub global_known_hosts: Option<Vec<PathBuf>>,
+    /// A file of keys that must not be taken.
+    pub revoked: Option<PathBuf>,
+    /// Nobody is to be asked about an unknown key.
+    pub strict: bool,
+    /// Nobody is to be asked for a password or passphrase.
+    pub batch: bool,
+    pub no_keys: bool,
+    pub no_password: bool,
+    pub no_interactive: bool,
+    /// Lists of algorithms by option, as they are written.
+    pub host_keys: Option<String>,
+    pub user_keys: Option<String>,
+    pub authorities: Option<String>,
+    pub exchanges: Option<String>,
+    pub ciphers: Option<String>,
+    pub macs: Option<String>,
+}
+
+/// Which agent is to be asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(super) enum AgentAt {
+    /// That of the environment.
+    #[default]
+    Environment,
+    None,
+    Socket(PathBuf),
+}
+
+/// The files, ready to be asked.
+#[derive(Debug, Default)]
 pub(super) struct SshConfig {
-    text: String,
+    lines: Vec<Line>,
     home: PathBuf,
     user: String,
+    warned: Mutex<BTreeSet<&'static str>>,
+}
+
+/// One option, and when it holds.
+#[derive(Debug)]
+struct Line {
+    conditions: Vec<Arc<Condition>>,
+    /// In small letters.
+    key: String,
+    value: String,
 }
 
 impl SshConfig {
-    /// Reads `file`; one that is not there says nothing.
+    /// Reads `files`, the first one's word first; one that is not there says nothing.
     ///
     /// # Errors
     /// When a file is there and can't be read, or includes nest without end.
-    pub fn read(file: &Path, home: &Path, user: &str) -> Result<Self, String> {
-        let mut text = "Host *\n".to_owned();
-        flatten(file, home, 0, "Host *", &mut text)?;
-        Ok(Self {
-            text,
+    pub fn read<'a>(
+        files: impl IntoIterator<Item = &'a PathBuf>,
+        home: &Path,
+        user: &str,
+    ) -> Result<Self, String> {
+        let mut config = Self {
             home: home.to_owned(),
             user: user.to_owned(),
-        })
+            ..Self::default()
+        };
+        for file in files {
+            // Those of the system name others beside themselves, a person's those in ~/.ssh.
+            let beside = match file.starts_with("/etc") {
+                true => file.parent().unwrap_or(file).to_owned(),
+                false => home.join(".ssh"),
+            };
+            config.add(file, &beside, 0, &[])?;
+        }
+        Ok(config)
     }
 
-    /// Returns what is said of `host`, a name as it would be typed after `ssh`.
-    ///
-    /// # Errors
-    /// When the file makes no sense.
-    pub fn of(&self, host: &str) -> Result<SshOptions, String> {
-        let said = russh_config::parse(&self.text, host)
-            .map_err(|error| format!("the SSH configuration can't be read: {error:?}"))?
-            .host_config;
-        let address = said
-            .hostname
-            .map(|name| name.replace("%h", host).replace("%%", "%"));
-        let known = |value: &String| !value.eq_ignore_ascii_case("none");
-        let user = said.user;
-        let tokens = |path: PathBuf| {
-            PathBuf::from(
-                path.to_string_lossy()
-                    .replace("%d", &self.home.to_string_lossy())
-                    .replace("%h", address.as_deref().unwrap_or(host))
-                    .replace("%r", user.as_deref().unwrap_or(&self.user))
-                    .replace("%u", &self.user)
-                    .replace("%%", "%"),
-            )
+    /// Adds the lines of `file`, which hold where `outer` does.
+    fn add(
+        &mut self,
+        file: &Path,
+        beside: &Path,
+        depth: usize,
+        outer: &[Arc<Condition>],
+    ) -> Result<(), String> {
+        if depth > DEPTH {
+            return Err(format!(
+                "{}: Include nests deeper than {DEPTH}",
+                file.display()
+            ));
+        }
+        let text = match std::fs::read_to_string(file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(format!("{}: {error}", file.display())),
         };
-        Ok(SshOptions {
-            port: said.port,
-            identities: said
-                .identity_file
-                .unwrap_or_default()
-                .into_iter()
-                .filter(|path| path.as_os_str() != "none")
-                .map(&tokens)
-                .collect(),
-            jumps: said
-                .proxy_jump
-                .filter(known)
-                .map(|jumps| {
-                    jumps
-                        .split(',')
-                        .map(|jump| jump.trim().to_owned())
-                        .collect()
-                })
-                .unwrap_or_default(),
-            proxy_command: said.proxy_command.filter(known),
-            known_hosts: said.user_known_hosts_file.map(&tokens),
-            user,
-            address,
-        })
-    }
-}
-
-/// Appends the lines of `file` to `out`, one `Key value` each. `block` is the header that an `Include` returns to.
-fn flatten(
-    file: &Path,
-    home: &Path,
-    depth: usize,
-    block: &str,
-    out: &mut String,
-) -> Result<(), String> {
-    if depth > DEPTH {
-        return Err(format!(
-            "{}: Include nests deeper than {DEPTH}",
-            file.display()
-        ));
-    }
-    let text = match std::fs::read_to_string(file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(format!("{}: {error}", file.display())),
-    };
-    let mut block = block.to_owned();
-    let mut skipping = false;
-    for (index, line) in text.lines().enumerate() {
-        let Some((key, value)) = key_value(line) else {
-            continue;
-        };
-        match key.to_ascii_lowercase().as_str() {
-            "host" => {
-                block = format!("Host {value}");
-                skipping = false;
-                let _ = writeln!(out, "{block}");
-            }
-            "match" => match match_hosts(&value) {
-                Some(hosts) => {
-                    block = format!("Host {hosts}");
-                    skipping = false;
-                    let _ = writeln!(out, "{block}");
-                }
-                None => {
-                    skipping = true;
+        let mut conditions = outer.to_vec();
+        for (index, line) in text.lines().enumerate() {
+            let Some((key, value)) = key_value(line) else {
+                continue;
+            };
+            let key = key.to_ascii_lowercase();
+            let condition = match key.as_str() {
+                "host" => Condition::Host(words(value)),
+                "match" => Condition::parse(value).unwrap_or_else(|| {
                     tracing::warn!(
                         "{}:{}: `Match {value}` is not understood, its options are left out",
                         file.display(),
                         index + 1
                     );
+                    Condition::Never
+                }),
+                "include" => {
+                    for path in included(value, &self.home, beside) {
+                        self.add(&path, beside, depth + 1, &conditions)?;
+                    }
+                    continue;
                 }
+                _ => {
+                    self.lines.push(Line {
+                        conditions: conditions.clone(),
+                        key,
+                        value: value.to_owned(),
+                    });
+                    continue;
+                }
+            };
+            conditions.truncate(outer.len());
+            conditions.push(Arc::new(condition));
+        }
+        Ok(())
+    }
+
+    /// Returns what is said of `host`, a name as it would be typed after `ssh`.
+    ///
+    /// # Errors
+    /// When a value makes no sense.
+    pub fn of(&self, host: &str) -> Result<SshOptions, String> {
+        let said = self.said(host);
+        self.warn(&said);
+        let first = |key: &str| -> Option<String> {
+            let value = said.first.get(key)?;
+            words(value).into_iter().next()
+        };
+        let known = |value: &String| !value.eq_ignore_ascii_case("none");
+        let address = first("hostname")
+            .map(|name| expand(&name, &|token| (token == 'h').then(|| host.to_owned())));
+        let port = match first("port") {
+            None => None,
+            Some(port) => Some(port.parse().map_err(|_| {
+                format!("the SSH configuration can't be read: `Port {port}` of {host} is no port")
+            })?),
+        };
+        let user = first("user");
+        let alias = first("hostkeyalias").filter(known);
+        let token = |token: char| {
+            Some(match token {
+                'd' => self.home.to_string_lossy().into_owned(),
+                'h' => address.clone().unwrap_or_else(|| host.to_owned()),
+                'k' => alias.clone().unwrap_or_else(|| host.to_owned()),
+                'n' => host.to_owned(),
+                'p' => port.unwrap_or(22_u16).to_string(),
+                'r' => user.clone().unwrap_or_else(|| self.user.clone()),
+                'u' => self.user.clone(),
+                _ => return None,
+            })
+        };
+        let path = |value: &String| {
+            let value = expand(value, &token);
+            match value.strip_prefix("~/") {
+                Some(rest) => self.home.join(rest),
+                None => PathBuf::from(value),
+            }
+        };
+        let paths = |key: &str| -> Option<Vec<PathBuf>> {
+            let value = said.first.get(key)?;
+            Some(
+                words(value)
+                    .iter()
+                    .filter(|word| known(word))
+                    .map(&path)
+                    .collect(),
+            )
+        };
+        let all = |values: &[String]| -> Vec<PathBuf> {
+            let words = values
+                .iter()
+                .filter_map(|value| words(value).into_iter().next());
+            words.filter(&known).map(|value| path(&value)).collect()
+        };
+        let is = |key: &str, wanted: &[&str]| {
+            first(key).is_some_and(|value| {
+                wanted
+                    .iter()
+                    .any(|wanted| value.eq_ignore_ascii_case(wanted))
+            })
+        };
+        let methods = first("preferredauthentications");
+        let without = |key: &str, method: &str| {
+            let listed = |list: &String| list.split(',').any(|listed| listed.trim() == method);
+            is(key, &["no", "false"]) || methods.as_ref().is_some_and(|list| !listed(list))
+        };
+        let rules = Rules {
+            certificates: all(&said.certificates),
+            identities_only: is("identitiesonly", &["yes", "true"]),
+            agent: match first("identityagent") {
+                None => AgentAt::Environment,
+                Some(word) if word == "SSH_AUTH_SOCK" => AgentAt::Environment,
+                Some(word) if !known(&word) => AgentAt::None,
+                Some(word) => match word.strip_prefix('$').filter(|rest| !rest.starts_with('{')) {
+                    None => AgentAt::Socket(path(&word)),
+                    Some(name) => std::env::var_os(name)
+                        .map_or(AgentAt::None, |socket| AgentAt::Socket(socket.into())),
+                },
             },
-            _ if skipping => {}
-            "include" => {
-                for path in included(&value, home) {
-                    flatten(&path, home, depth + 1, &block, out)?;
+            user_known_hosts: paths("userknownhostsfile"),
+            global_known_hosts: paths("globalknownhostsfile"),
+            revoked: first("revokedhostkeys")
+                .filter(known)
+                .map(|file| path(&file)),
+            strict: is("stricthostkeychecking", &["yes", "true"]),
+            batch: is("batchmode", &["yes", "true"]),
+            no_keys: without("pubkeyauthentication", "publickey"),
+            no_password: without("passwordauthentication", "password"),
+            no_interactive: without("kbdinteractiveauthentication", "keyboard-interactive")
+                || is("challengeresponseauthentication", &["no", "false"]),
+            host_keys: first("hostkeyalgorithms"),
+            user_keys: first("pubkeyacceptedalgorithms")
+                .or_else(|| first("pubkeyacceptedkeytypes")),
+            authorities: first("casignaturealgorithms"),
+            exchanges: first("kexalgorithms"),
+            ciphers: first("ciphers"),
+            macs: first("macs"),
+            alias: alias.clone(),
+        };
+        let jumps = said.first.get("proxyjump").filter(|jumps| known(jumps));
+        Ok(SshOptions {
+            port,
+            identities: all(&said.identities),
+            jumps: jumps
+                .iter()
+                .flat_map(|jumps| jumps.split(','))
+                .map(|jump| jump.trim().to_owned())
+                .collect(),
+            proxy_command: said
+                .first
+                .get("proxycommand")
+                .filter(|command| known(command))
+                .map(|command| (*command).clone()),
+            rules: Arc::new(rules),
+            user: user.clone(),
+            address: address.clone(),
+        })
+    }
+
+    /// Collects what holds for `host`.
+    fn said(&self, host: &str) -> Said<'_> {
+        let mut said = Said::default();
+        for line in &self.lines {
+            let holds = |condition: &Arc<Condition>| {
+                let text = |key: &str| said.first.get(key).map(|value| value.as_str());
+                condition.holds(host, text("hostname"), text("user"), &self.user)
+            };
+            if !line.conditions.iter().all(holds) {
+                continue;
+            }
+            match line.key.as_str() {
+                "identityfile" => said.identities.push(line.value.clone()),
+                "certificatefile" => said.certificates.push(line.value.clone()),
+                // Whichever comes first leaves no room for the other.
+                "proxyjump" | "proxycommand"
+                    if said.first.contains_key("proxyjump")
+                        || said.first.contains_key("proxycommand") => {}
+                key => {
+                    // Nothing but a whole option is one; OpenSSH would refuse the file.
+                    said.first.entry(key).or_insert(&line.value);
                 }
-                let _ = writeln!(out, "{block}");
             }
-            "identityfile" | "userknownhostsfile" => {
-                let value = match value.strip_prefix("~/") {
-                    Some(rest) => home.join(rest).display().to_string(),
-                    None => value,
-                };
-                let _ = writeln!(out, "{key} {value}");
+        }
+        said
+    }
+
+    /// Warns, once for each option, of what is said and not followed.
+    fn warn(&self, said: &Said<'_>) {
+        for (name, harmless) in NOT_FOLLOWED {
+            let Some(value) = said.first.get(name.to_ascii_lowercase().as_str()) else {
+                continue;
+            };
+            let followed =
+                name == "StrictHostKeyChecking" && matches!(value.as_str(), "yes" | "true");
+            if followed || value.eq_ignore_ascii_case(harmless) {
+                continue;
             }
-            _ => {
-                let _ = writeln!(out, "{key} {value}");
+            let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+            if warned.insert(name) {
+                tracing::warn!("`{name} {value}` of the SSH configuration is not followed");
             }
         }
     }
-    Ok(())
 }
 
-/// Splits `Key value`, `Key=value` and `Key = "value"`; `None` for comments and empty lines.
-fn key_value(line: &str) -> Option<(&str, String)> {
-    let line = line.trim();
-    if line.is_empty() || line.starts_with('#') {
-        return None;
-    }
-    let end = line.find(|c: char| c.is_whitespace() || c == '=')?;
-    let value = line[end..].trim_start();
-    let value = value.strip_prefix('=').unwrap_or(value).trim();
-    let value = value
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'))
-        .filter(|inner| !inner.contains('"'))
-        .unwrap_or(value);
-    (!value.is_empty()).then(|| (&line[..end], value.to_owned()))
-}
-
-/// Returns the `Host` patterns that a `Match` means, for those that mean just a host.
-fn match_hosts(value: &str) -> Option<String> {
-    let mut parts = value.split_whitespace();
-    let patterns = match (parts.next()?.to_ascii_lowercase().as_str(), parts.next()) {
-        ("all", None) => "*".to_owned(),
-        ("host" | "originalhost", Some(list)) => list.replace(',', " "),
-        _ => return None,
-    };
-    parts.next().is_none().then_some(patterns)
+/// What holds for one host: the first word on each option, all of those that add up.
+#[derive(Default)]
+struct Said<'a> {
+    first: BTreeMap<&'a str, &'a String>,
+    identities: Vec<String>,
+    certificates: Vec<String>,
 }
 
 /// Returns the files that an `Include` names, in the order of their names.
-fn included(value: &str, home: &Path) -> Vec<PathBuf> {
+fn included(value: &str, home: &Path, beside: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for word in value.split_whitespace() {
+    for word in words(value) {
         let path = match word.strip_prefix("~/") {
             Some(rest) => home.join(rest),
-            None => home.join(".ssh").join(word),
+            None => beside.join(&word),
         };
         let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
             continue;
@@ -221,77 +385,5 @@ fn included(value: &str, home: &Path) -> Vec<PathBuf> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(files: &[(&str, &str)]) -> (tempfile::TempDir, SshConfig) {
-        let home = tempfile::tempdir().unwrap();
-        std::fs::create_dir(home.path().join(".ssh")).unwrap();
-        for (name, text) in files {
-            std::fs::write(home.path().join(".ssh").join(name), text).unwrap();
-        }
-        let config = SshConfig::read(&home.path().join(".ssh/config"), home.path(), "ada").unwrap();
-        (home, config)
-    }
-
-    #[test]
-    fn options_are_found_in_every_spelling() {
-        let (home, config) = read(&[(
-            "config",
-            "# first\nUser=anna\nHost bao-?\n\tPort 2222\n  HostName \"%h.example.com\"\n  IdentityFile ~/.ssh/lab\n  ProxyJump = a, root@b:22\nHost *\nIdentityFile %d/keys/%r\nPort 99\n",
-        )]);
-        assert_eq!(
-            config.of("bao-1").unwrap(),
-            SshOptions {
-                address: Some("bao-1.example.com".into()),
-                port: Some(2222),
-                user: Some("anna".into()),
-                identities: vec![home.path().join(".ssh/lab"), home.path().join("keys/anna")],
-                jumps: vec!["a".into(), "root@b:22".into()],
-                proxy_command: None,
-                known_hosts: None,
-            }
-        );
-        assert_eq!(config.of("other").unwrap().port, Some(99));
-    }
-
-    #[test]
-    fn includes_return_to_their_block() {
-        let (_home, config) = read(&[
-            ("config", "Host x\nInclude more.d-*\nPort 7\n"),
-            ("more.d-1", "Host y\nUser inner\n"),
-            ("more.d-2", "Host z\nPort 1\n"),
-        ]);
-        assert_eq!(config.of("x").unwrap().port, Some(7));
-        assert_eq!(config.of("y").unwrap().user.as_deref(), Some("inner"));
-        assert_eq!(config.of("y").unwrap().port, None);
-    }
-
-    #[test]
-    fn an_include_of_itself_ends() {
-        let home = tempfile::tempdir().unwrap();
-        let file = home.path().join("config");
-        std::fs::write(&file, format!("Include {}\n", file.display())).unwrap();
-        let error = SshConfig::read(&file, home.path(), "ada").unwrap_err();
-        assert!(error.contains("nests deeper"), "{error}");
-    }
-
-    #[test]
-    fn a_match_block_that_is_not_understood_does_not_leak_into_the_one_before() {
-        let (_home, config) = read(&[(
-            "config",
-            "Host a\nUser one\nMatch exec \"true\"\nPort 1\nMatch host a,b\nPort 2\nMatch all\nUser late\n",
-        )]);
-        let a = config.of("a").unwrap();
-        assert_eq!((a.user.as_deref(), a.port), (Some("one"), Some(2)));
-        assert_eq!(config.of("c").unwrap().user.as_deref(), Some("late"));
-    }
-
-    #[test]
-    fn none_turns_off_and_no_file_says_nothing() {
-        let (_home, config) = read(&[("config", "Host a\nProxyJump none\nProxyCommand none\n")]);
-        assert_eq!(config.of("a").unwrap(), SshOptions::default());
-        let config = SshConfig::read(Path::new("/nowhere/config"), Path::new("/"), "u").unwrap();
-        assert_eq!(config.of("a").unwrap(), SshOptions::default());
-    }
-}
+#[path = "ssh_config_tests.rs"]
+mod tests;

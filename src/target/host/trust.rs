@@ -1,15 +1,19 @@
-//! Whether a host's key is trusted: the pinned one, else the known one, else a person's word. Judges while the key is
+//! Whether a host's key is trusted: not if it is revoked; else the pinned one, the known one, a person's word. Judges while the key is
 //! exchanged, asks afterwards (a person takes longer than sshd waits). Opens no connection.
 
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use russh::keys::{Algorithm, EcdsaCurve, PublicKey, PublicKeyOrCertificate};
 
 use super::error::{Hint as _, access};
 use super::known_hosts::{Judgement, KnownHosts, can_be_checked, fingerprint, one_line};
+use super::revoked::Revoked;
 use super::route::Hop;
 use super::settings::{AccessSettings, HostKeys, OfferedKey};
+use super::ssh_config::Rules;
+use super::ssh_words::chosen;
 use crate::probe::{AccessError, AccessKind};
 
 /// Host key algorithms that russh can verify here, best first.
@@ -29,22 +33,24 @@ const ALGORITHMS: [Algorithm; 4] = [
 /// What all connections know of host keys.
 pub(super) struct Trust {
     recorded_in: PathBuf,
-    others: Vec<PathBuf>,
+    user: Vec<PathBuf>,
+    global: Vec<PathBuf>,
     policy: HostKeys,
-    known: Mutex<Option<KnownHosts>>,
+    known: Mutex<HashMap<PathBuf, KnownHosts>>,
+    revoked: Mutex<HashMap<PathBuf, Arc<Revoked>>>,
 }
 
 /// How one hop's key is to be judged.
 #[derive(Clone)]
-pub(super) enum Expect {
-    /// It must be this one.
-    Pinned(PublicKey),
+pub(super) struct Expect {
+    /// It must be this one, if it is revoked nowhere.
+    pinned: Option<PublicKey>,
     /// The files decide.
-    Known {
-        known: KnownHosts,
-        address: String,
-        known_as: String,
-    },
+    known: KnownHosts,
+    address: String,
+    known_as: String,
+    revoked: Option<(PathBuf, Arc<Revoked>)>,
+    rules: Arc<Rules>,
 }
 
 /// A key that was not trusted at once.
@@ -56,31 +62,43 @@ pub(super) struct Refused {
 impl Expect {
     /// Judges what the host offers.
     pub fn judge(&self, offered: &PublicKeyOrCertificate) -> Judgement {
-        match self {
-            Self::Pinned(pinned) if pinned.key_data() == offered.public_key().key_data() => {
-                Judgement::Trusted
-            }
-            Self::Pinned(pinned) => Judgement::Differs {
+        if let Some((file, revoked)) = &self.revoked
+            && revoked.holds(offered)
+        {
+            return Judgement::Revoked {
+                place: file.display().to_string(),
+            };
+        }
+        let Some(pinned) = &self.pinned else {
+            let signatures = self.rules.authorities.as_deref();
+            return self
+                .known
+                .judge(&self.address, &self.known_as, offered, signatures);
+        };
+        if let Some(place) = self.known.revoked(&self.known_as, offered) {
+            Judgement::Revoked { place }
+        } else if pinned.key_data() == offered.public_key().key_data() {
+            Judgement::Trusted
+        } else {
+            Judgement::Differs {
                 expected: fingerprint(pinned),
                 place: "`host_key` in the stack".to_owned(),
-            },
-            Self::Known {
-                known,
-                address,
-                known_as,
-            } => known.judge(address, known_as, offered),
+            }
         }
     }
 
     /// Returns the algorithms to ask for, those of known keys first: a host with several keys then shows the known one.
     pub fn algorithms(&self) -> Vec<Algorithm> {
-        let first = match self {
-            Self::Pinned(pinned) => vec![pinned.algorithm()],
-            Self::Known {
-                known, known_as, ..
-            } => known.algorithms(known_as),
+        let first = match &self.pinned {
+            Some(pinned) => vec![pinned.algorithm()],
+            None => self.known.algorithms(&self.known_as),
         };
-        let (mut known, rest): (Vec<_>, Vec<_>) = ALGORITHMS
+        let allowed = chosen(
+            self.rules.host_keys.as_deref(),
+            &ALGORITHMS,
+            ToString::to_string,
+        );
+        let (mut known, rest): (Vec<_>, Vec<_>) = allowed
             .into_iter()
             .partition(|algorithm| first.contains(algorithm));
         known.extend(rest);
@@ -89,12 +107,14 @@ impl Expect {
 
     /// Returns the algorithms to ask certificates of: none unless there is an authority to judge them by.
     pub fn certificates(&self) -> Vec<Algorithm> {
-        match self {
-            Self::Known {
-                known, known_as, ..
-            } if known.has_authority(known_as) => ALGORITHMS.to_vec(),
-            _ => Vec::new(),
+        if self.pinned.is_some() || !self.known.has_authority(&self.known_as) {
+            return Vec::new();
         }
+        chosen(
+            self.rules.host_keys.as_deref(),
+            &ALGORITHMS,
+            Algorithm::to_certificate_type,
+        )
     }
 }
 
@@ -102,9 +122,11 @@ impl Trust {
     pub fn new(settings: &AccessSettings) -> Self {
         Self {
             recorded_in: settings.known_hosts.clone(),
-            others: settings.other_known_hosts.clone(),
+            user: settings.user_known_hosts.clone(),
+            global: settings.global_known_hosts.clone(),
             policy: settings.host_keys,
-            known: Mutex::new(None),
+            known: Mutex::default(),
+            revoked: Mutex::default(),
         }
     }
 
@@ -114,44 +136,53 @@ impl Trust {
     /// When the pinned key or a file can't be read.
     pub fn expect(&self, hop: &Hop) -> Result<Expect, AccessError> {
         let local = |message: String| access(&hop.name, AccessKind::Local, message);
-        if let Some(pinned) = &hop.host_key {
-            let key = PublicKey::from_openssh(pinned).map_err(|error| {
-                local(format!(
-                    "the pinned `host_key` is not a public key: {error}"
-                ))
-                .hint("write it as `ssh-keyscan` prints it, without the name: `ssh-ed25519 AAAA…`")
-            })?;
-            if !can_be_checked(&key.algorithm()) {
-                return Err(local(format!(
-                    "the pinned `host_key` is of the kind {}, which can't be checked",
-                    key.algorithm()
-                ))
-                .hint("pin the host's Ed25519 or ECDSA key: /etc/ssh/ssh_host_ed25519_key.pub"));
-            }
-            return Ok(Expect::Pinned(key));
-        }
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let files = match known.take() {
-            Some(files) => files,
-            None => {
-                let mut files = vec![self.recorded_in.clone()];
-                files.extend(self.others.iter().cloned());
-                KnownHosts::read(&files).map_err(local)?
-            }
+        let rules = &hop.rules;
+        let pinned = match &hop.host_key {
+            Some(pinned) => Some(pinned_key(hop, pinned)?),
+            None => None,
         };
         let known_as = hop.known_as();
-        let mut mine = files.only(&known_as);
-        *known = Some(files);
-        drop(known);
-        if let Some(file) = &hop.known_hosts {
-            let further = KnownHosts::read(std::slice::from_ref(file)).map_err(local)?;
-            mine.join(further.only(&known_as));
+        let mut mine = KnownHosts::default();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for file in files(hop, &self.recorded_in, &self.user, &self.global) {
+            if !known.contains_key(file) {
+                let read = KnownHosts::read(std::slice::from_ref(file)).map_err(local)?;
+                known.insert(file.clone(), read);
+            }
+            mine.join(known[file].only(&known_as));
         }
-        Ok(Expect::Known {
+        drop(known);
+        let revoked = match &rules.revoked {
+            None => None,
+            Some(file) => Some((file.clone(), self.revoked(hop, file)?)),
+        };
+        Ok(Expect {
+            pinned,
             known: mine,
             address: hop.address.clone(),
             known_as,
+            revoked,
+            rules: Arc::clone(rules),
         })
+    }
+
+    /// Returns the keys that `file` revokes.
+    fn revoked(&self, hop: &Hop, file: &Path) -> Result<Arc<Revoked>, AccessError> {
+        let mut known = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(revoked) = known.get(file) {
+            return Ok(Arc::clone(revoked));
+        }
+        let revoked = Revoked::read(file).map_err(|why| {
+            access(
+                &hop.name,
+                AccessKind::HostKey,
+                format!("whether its host key is revoked can't be known: {why}"),
+            )
+            .hint("mend the file, or RevokedHostKeys in the SSH configuration")
+        })?;
+        let revoked = Arc::new(revoked);
+        known.insert(file.to_owned(), Arc::clone(&revoked));
+        Ok(revoked)
     }
 
     /// Says what comes of a refused key: the question to ask a person, or the error.
@@ -170,7 +201,9 @@ impl Trust {
         let known_as = hop.known_as();
         match &refused.judgement {
             Judgement::Trusted => Err(error("its key was refused and is trusted".to_owned())),
-            Judgement::Unknown { note } if may_ask && self.policy == HostKeys::Ask => {
+            Judgement::Unknown { note }
+                if may_ask && self.policy == HostKeys::Ask && !hop.rules.strict =>
+            {
                 Ok(OfferedKey {
                     host: Arc::clone(&hop.name),
                     address: known_as,
@@ -219,7 +252,8 @@ impl Trust {
     pub fn record(&self, hop: &Hop, key: &PublicKey) -> Result<(), AccessError> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known
-            .get_or_insert_default()
+            .entry(self.recorded_in.clone())
+            .or_default()
             .record(&self.recorded_in, &hop.known_as(), key)
             .map_err(|error| {
                 access(
@@ -229,4 +263,34 @@ impl Trust {
                 )
             })
     }
+}
+
+/// Returns the files of known hosts that count for `hop`, first first.
+pub(super) fn files<'a>(
+    hop: &'a Hop,
+    recorded_in: &'a PathBuf,
+    user: &'a [PathBuf],
+    global: &'a [PathBuf],
+) -> impl Iterator<Item = &'a PathBuf> {
+    let user = hop.rules.user_known_hosts.as_deref().unwrap_or(user);
+    let global = hop.rules.global_known_hosts.as_deref().unwrap_or(global);
+    std::iter::once(recorded_in).chain(user).chain(global)
+}
+
+fn pinned_key(hop: &Hop, pinned: &str) -> Result<PublicKey, AccessError> {
+    let local = |message: String| access(&hop.name, AccessKind::Local, message);
+    let key = PublicKey::from_openssh(pinned).map_err(|error| {
+        local(format!(
+            "the pinned `host_key` is not a public key: {error}"
+        ))
+        .hint("write it as `ssh-keyscan` prints it, without the name: `ssh-ed25519 AAAA…`")
+    })?;
+    if !can_be_checked(&key.algorithm()) {
+        return Err(local(format!(
+            "the pinned `host_key` is of the kind {}, which can't be checked",
+            key.algorithm()
+        ))
+        .hint("pin the host's Ed25519 or ECDSA key: /etc/ssh/ssh_host_ed25519_key.pub"));
+    }
+    Ok(key)
 }
