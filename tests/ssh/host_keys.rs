@@ -250,19 +250,7 @@ async fn identities_only_leaves_the_agents_other_keys_out() {
         .output();
     std::fs::write(sshd.path("taken.pub"), public.unwrap().stdout).unwrap();
     let stranger = generate_key("").unwrap().0;
-    {
-        use std::io::Write as _;
-        use std::os::unix::fs::OpenOptionsExt as _;
-        let mut options = std::fs::OpenOptions::new();
-        let file = options
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&sshd.identity);
-        file.unwrap()
-            .write_all(stranger.expose().as_bytes())
-            .unwrap();
-    }
+    private_file(&sshd.identity, &stranger);
     let named = format!(
         "IdentitiesOnly yes\nIdentityFile {}",
         sshd.path("taken.pub").display()

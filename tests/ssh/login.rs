@@ -40,7 +40,7 @@ async fn no_key_is_taken_and_the_error_lists_them() {
     };
     let (private, _) = generate_key("").unwrap();
     let stranger = sshd.path("stranger");
-    std::fs::write(&stranger, private.expose()).unwrap();
+    private_file(&stranger, &private);
     let rsa = sshd.path("id_rsa");
     let made = std::process::Command::new("ssh-keygen")
         .args(["-q", "-t", "rsa", "-b", "2048", "-N", "", "-f"])

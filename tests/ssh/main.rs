@@ -82,6 +82,15 @@ fn settings(home: &Path) -> AccessSettings {
     }
 }
 
+/// Writes a private key as nobody else may read it.
+fn private_file(path: &Path, key: &Secret<String>) {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(path);
+    file.unwrap().write_all(key.expose().as_bytes()).unwrap();
+}
+
 fn fleet(sshd: &Sshd) -> Fleet {
     Fleet::new(stack(vec![host("a", sshd)]), settings(&sshd.path("")))
 }

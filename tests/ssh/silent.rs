@@ -325,7 +325,7 @@ async fn a_host_that_drips_its_refusals_has_its_time_over_all() {
         settings.default_keys = (0..9)
             .map(|n| {
                 let file = well.path(&format!("key{n}"));
-                std::fs::write(&file, generate_key("").unwrap().0.expose()).unwrap();
+                private_file(&file, &generate_key("").unwrap().0);
                 file
             })
             .collect();

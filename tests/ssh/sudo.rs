@@ -211,7 +211,7 @@ async fn a_password_lets_a_key_be_installed_once() {
     );
 
     let file = sshd.path("own");
-    std::fs::write(&file, private.expose()).unwrap();
+    private_file(&file, &private);
     fresh.identity = Some(file);
     let fleet = Fleet::new(stack(vec![fresh]), settings(&sshd.path("")));
     assert_eq!(out(&run(&fleet, "id -u").await.unwrap()), "0\n");
