@@ -202,7 +202,7 @@ impl KnownHosts {
         match offered.certificate() {
             Some(certificate) => {
                 let by = certificate.signature().algorithm();
-                if chosen(signatures, &[by.clone()], ToString::to_string).is_empty() {
+                if chosen(signatures, std::slice::from_ref(&by), ToString::to_string).is_empty() {
                     return Judgement::BadCertificate {
                         why: format!("`CASignatureAlgorithms` does not allow its signature, {by}"),
                     };
