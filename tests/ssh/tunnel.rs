@@ -37,6 +37,20 @@ async fn a_tunnel_leads_to_the_hosts_loopback_until_it_is_dropped() {
     for whole in futures::future::join_all(all).await {
         assert!(whole.unwrap());
     }
+    // Nobody else on this machine gets through.
+    if nix::unistd::geteuid().is_root() {
+        use std::os::unix::process::CommandExt as _;
+        let (ip, port) = (address.ip(), address.port());
+        let text = format!("exec 3<>/dev/tcp/{ip}/{port}; echo hello >&3; timeout 5 head -n 1 <&3");
+        let mut other = std::process::Command::new("bash");
+        other
+            .args(["-c", &text])
+            .uid(65534)
+            .gid(65534)
+            .current_dir("/");
+        let said = tokio::task::spawn_blocking(move || other.output().unwrap().stdout);
+        assert_eq!(String::from_utf8_lossy(&said.await.unwrap()), "");
+    }
     // The connection goes; the tunnel finds another.
     sshd.kill_sessions();
     let mut again = false;

@@ -28,6 +28,7 @@ mod links;
 mod local;
 mod machine;
 mod pattern;
+mod peer;
 mod program;
 mod revoked;
 mod route;

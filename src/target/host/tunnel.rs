@@ -1,13 +1,14 @@
 //! A port on this machine that leads to one on a host's loopback: each connection to it becomes a channel. Opens the
-//! SSH connection anew when it was lost. Knows nothing of what goes through.
+//! SSH connection anew when it was lost. Only for processes of the user who runs Foundry. Knows nothing of what goes through.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use russh::Channel;
 use russh::ChannelOpenFailure::AdministrativelyProhibited;
 use russh::client::Msg;
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -20,6 +21,12 @@ use crate::run::Tunnel;
 
 /// Where channels go: the host's own loopback.
 const LOOPBACK: &str = "127.0.0.1";
+
+/// The most that a host may send through one connection, in bytes.
+const MOST: u64 = 2 << 30;
+
+/// How long a host may go on after whoever asked has ended its half.
+const AFTER: Duration = Duration::from_secs(60);
 
 struct SshTunnel {
     address: SocketAddr,
@@ -95,6 +102,8 @@ async fn accept(
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
+                // A port of the loopback is open to everybody on this machine; what it leads to is not.
+                Ok((stream, peer)) if !super::peer::is_ours(peer, &stream) => drop(stream),
                 Ok((stream, _)) => {
                     let (links, route) = (Arc::clone(&links), route.clone());
                     let trouble = Arc::clone(&trouble);
@@ -129,8 +138,25 @@ async fn pass(
             Closed::Nobody(said) => format!("nothing answers on port {port} of the host: {said}"),
             Closed::Access(error) => error.message,
         })?;
-    // Either side may end it as it likes.
-    let _ = copy_bidirectional(&mut stream, &mut channel.into_stream()).await;
+    let (mut from_here, mut to_here) = stream.split();
+    let (from_there, mut to_there) = tokio::io::split(channel.into_stream());
+    // Either side may end it as it likes. Who asks through it has deadlines of its own, and hangs up.
+    let out = async {
+        let _ = tokio::io::copy(&mut from_here, &mut to_there).await;
+        let _ = to_there.shutdown().await;
+    };
+    let back = async {
+        let _ = tokio::io::copy(&mut from_there.take(MOST), &mut to_here).await;
+        let _ = to_here.shutdown().await;
+    };
+    tokio::pin!(out, back);
+    tokio::select! {
+        () = &mut back => {}
+        () = &mut out => {
+            // Nothing more is asked: the host may end its answer, and is not waited for without end.
+            let _ = within(AFTER, "no end of a tunnel", back).await;
+        }
+    }
     Ok(())
 }
 
