@@ -446,7 +446,7 @@ async fn what_a_build_takes_is_what_the_bundle_brought() {
     let into = at("srv");
     let mirrors = load(&path, &into).unwrap().mirrors;
     let from = |url: &str| artifact::mirrored(url, &mirrors);
-    assert_eq!(artifact::text(&from(sums)).await.unwrap(), "sums");
+    assert_eq!(artifact::text(&from(sums), 1 << 20).await.unwrap(), "sums");
     assert!(artifact::unpinned(TOOL, &mirrors).await.is_ok());
     // Neither of these has a digest that a recipe pins.
     for name in ["sums", "tool.tar.gz"] {
@@ -454,16 +454,16 @@ async fn what_a_build_takes_is_what_the_bundle_brought() {
         fs::remove_file(&name).unwrap();
         fs::write(&name, "evil").unwrap();
     }
-    let error = artifact::text(&from(sums)).await.unwrap_err();
+    let error = artifact::text(&from(sums), 1 << 20).await.unwrap_err();
     assert!(error.contains(&sha256("sums")), "{error}");
     let error = artifact::unpinned(TOOL, &mirrors).await.unwrap_err();
     assert!(error.contains(&sha256("the tool")), "{error}");
     fs::write(into.join("mirror/up.example/v1/new"), "planted").unwrap();
     let planted = from("https://up.example/v1/new");
-    let error = artifact::text(&planted).await.unwrap_err();
+    let error = artifact::text(&planted, 1 << 20).await.unwrap_err();
     assert!(error.contains("no bundle brought it"), "{error}");
     load(&path, &into).unwrap();
-    assert_eq!(artifact::text(&from(sums)).await.unwrap(), "sums");
+    assert_eq!(artifact::text(&from(sums), 1 << 20).await.unwrap(), "sums");
 }
 
 /// Puts a signature, or whatever it is, behind the index of a bundle.

@@ -122,7 +122,7 @@ impl Download {
         let (sha256, listed_in) = match &self.held_to {
             HeldTo::Sha256(sha256) => (sha256.clone(), None),
             HeldTo::Listed { upstream, from } => {
-                let text = fetch::text(from).await?;
+                let text = fetch::text(from, fetch::CHECKSUMS).await?;
                 let name = source::file_name(&self.from);
                 let sha256 =
                     source::listed(&text, name).ok_or_else(|| FetchError::Unreachable {

@@ -3,18 +3,16 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
+use reqwest::redirect::Policy;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Mutex;
 
 use super::store;
 use crate::secret::{Secret, private};
-
-/// Longest text of a loaded bundle or another folder here, in bytes.
-const LONGEST_TEXT: u64 = 64 << 20;
 
 /// One lock a digest, so that many hosts that wait for the same file make one download.
 static UNDER_WAY: LazyLock<Mutex<HashMap<String, Arc<Mutex<()>>>>> = LazyLock::new(Mutex::default);
@@ -52,21 +50,30 @@ pub enum FetchError {
     },
 }
 
-/// Returns the text at an address (`https:`, `http:` or `file:`).
+/// Longest checksum file, in bytes. Those of releases with a hundred files have some ten KiB.
+pub const CHECKSUMS: usize = 1 << 20;
+
+/// Longest file of which nobody says how long it is, in bytes.
+const LONGEST: u64 = 8 << 30;
+
+/// Room that a download must leave on the disk, in bytes.
+const SPARE: u64 = 256 << 20;
+
+/// Longest that something may take that is read into memory.
+const READING: Duration = Duration::from_secs(300);
+
+/// A download must bring at least as many bytes ...
+const PACE: u64 = 1 << 20;
+/// ... in each of these times: what drips ends as what is silent does.
+const EACH: Duration = Duration::from_secs(60);
+
+/// Returns the text at an address (`https:`, `http:` or `file:`), at most `limit` bytes of it.
 ///
 /// # Errors
-/// When it can't be had.
-pub async fn text(url: &str) -> Result<String, FetchError> {
-    if let Some(path) = local_path(url) {
-        let bytes = here(&path, LONGEST_TEXT).await?;
-        let wrong = |error| local(&path, std::io::Error::other(error));
-        return String::from_utf8(bytes).map_err(wrong);
-    }
-    let response = get(url, 0, Ask::default()).await?;
-    response
-        .text()
-        .await
-        .map_err(|error| unreachable(url, &error))
+/// When it can't be had, is longer, or no text.
+pub async fn text(url: &str, limit: usize) -> Result<String, FetchError> {
+    let bytes = bytes(url, Ask::default(), limit).await?;
+    String::from_utf8(bytes).map_err(|_| refused(url, "is no text in UTF-8"))
 }
 
 /// What a request says beside its address.
@@ -85,22 +92,45 @@ pub struct Ask<'a> {
 /// # Errors
 /// When it can't be had, or is longer.
 pub async fn bytes(url: &str, ask: Ask<'_>, limit: usize) -> Result<Vec<u8>, FetchError> {
-    let too_long = || FetchError::Unreachable {
-        url: url.to_owned(),
-        message: format!("is longer than {limit} bytes"),
-    };
+    let too_long = || refused(url, format!("is longer than {}", size(limit as u64)));
     if let Some(path) = local_path(url) {
         return here(&path, limit as u64).await;
     }
-    let mut body = get(url, 0, ask).await?.bytes_stream();
-    let mut bytes = Vec::new();
-    while let Some(piece) = body.next().await {
-        bytes.extend_from_slice(&piece.map_err(|error| unreachable(url, &error))?);
-        if bytes.len() > limit {
+    let reading = async {
+        let response = get(url, 0, ask).await?;
+        if response.content_length() > Some(limit as u64) {
             return Err(too_long());
         }
+        let mut body = response.bytes_stream();
+        let mut bytes = Vec::new();
+        while let Some(piece) = body.next().await {
+            bytes.extend_from_slice(&piece.map_err(|error| unreachable(url, &error))?);
+            if bytes.len() > limit {
+                return Err(too_long());
+            }
+        }
+        Ok(bytes)
+    };
+    let slow = || refused(url, format!("took longer than {} s", READING.as_secs()));
+    tokio::time::timeout(READING, reading)
+        .await
+        .unwrap_or_else(|_| Err(slow()))
+}
+
+fn refused(url: &str, message: impl Into<String>) -> FetchError {
+    FetchError::Unreachable {
+        url: url.to_owned(),
+        message: message.into(),
     }
-    Ok(bytes)
+}
+
+/// Words a number of bytes that is a limit.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..0x10_0000 => format!("{bytes} bytes"),
+        0x10_0000..0x4000_0000 => format!("{} MiB", bytes >> 20),
+        _ => format!("{} GiB", bytes >> 30),
+    }
 }
 
 /// Reads a file of this machine. One of a loaded bundle is held to what the bundle's index says of it.
@@ -154,6 +184,19 @@ pub async fn file(
     sha256: &str,
     login: Option<&Secret<String>>,
 ) -> Result<PathBuf, FetchError> {
+    sized(url, sha256, login, LONGEST).await
+}
+
+/// The same for a file that has at most `limit` bytes.
+///
+/// # Errors
+/// When it can't be had, is longer, or has another digest.
+pub async fn sized(
+    url: &str,
+    sha256: &str,
+    login: Option<&Secret<String>>,
+    limit: u64,
+) -> Result<PathBuf, FetchError> {
     let lock = UNDER_WAY
         .lock()
         .await
@@ -172,7 +215,7 @@ pub async fn file(
         return Ok(done);
     }
     let part = folder.join(format!("{sha256}.part"));
-    download(url, &part, login).await?;
+    download(url, &part, login, limit).await?;
     if let Err(error) = verify(url, &part, sha256).await {
         // What was resumed may have been the beginning of something else.
         let _ = tokio::fs::remove_file(&part).await;
@@ -206,7 +249,7 @@ pub async fn unpinned(url: &str) -> Result<(PathBuf, String), FetchError> {
     let name = blake3::hash(url.as_bytes()).to_hex();
     let part = folder.join(format!("{name}.unpinned"));
     let _ = tokio::fs::remove_file(&part).await;
-    download(url, &part, None).await?;
+    download(url, &part, None, LONGEST).await?;
     let found = digest(&part).await?;
     let done = folder.join(&found);
     tokio::fs::rename(&part, &done)
@@ -222,24 +265,90 @@ async fn download(
     url: &str,
     part: &Path,
     login: Option<&Secret<String>>,
+    limit: u64,
 ) -> Result<(), FetchError> {
     let mut have = length(part).await;
     for _ in 1..PIECES {
-        match piece(url, part, login).await {
+        match piece(url, part, login, limit).await {
             Err(FetchError::Unreachable { .. }) if length(part).await > have => {
                 have = length(part).await;
             }
             other => return other,
         }
     }
-    piece(url, part, login).await
+    piece(url, part, login, limit).await
+}
+
+/// Returns how much more `folder` has room for, where that is known.
+fn room(folder: &Path) -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    {
+        let disk = nix::sys::statvfs::statvfs(folder).ok()?;
+        let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+        Some(free.saturating_sub(SPARE))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (folder, SPARE);
+        None
+    }
+}
+
+/// What may still come of a download: no more than it should have, than there is room for, and not too slowly.
+struct Bounds<'a> {
+    url: &'a str,
+    folder: &'a Path,
+    limit: u64,
+    have: u64,
+    /// How much there was when the current time began, and when that was.
+    before: (u64, Instant),
+}
+
+impl Bounds<'_> {
+    /// Takes note of `more` bytes, which may only be announced.
+    fn check(&mut self, more: u64, announced: bool) -> Result<(), FetchError> {
+        const LOOK: u64 = 64 << 20;
+        let total = self.have + more;
+        if total > self.limit {
+            return Err(refused(
+                self.url,
+                format!("is longer than {}", size(self.limit)),
+            ));
+        }
+        let looks = announced || total / LOOK != self.have / LOOK;
+        if looks && let Some(room) = room(self.folder).filter(|room| more > *room) {
+            let error = std::io::Error::new(
+                std::io::ErrorKind::StorageFull,
+                format!("{} has room for no more than {room} bytes", self.url),
+            );
+            return Err(local(self.folder, error));
+        }
+        if !announced {
+            self.have = total;
+            let (before, since) = self.before;
+            if since.elapsed() >= EACH {
+                if total - before < PACE {
+                    let seconds = EACH.as_secs();
+                    let message = format!("brought less than {} in {seconds} s", size(PACE));
+                    return Err(refused(self.url, message));
+                }
+                self.before = (total, Instant::now());
+            }
+        }
+        Ok(())
+    }
 }
 
 async fn length(path: &Path) -> u64 {
     tokio::fs::metadata(path).await.map_or(0, |meta| meta.len())
 }
 
-async fn piece(url: &str, part: &Path, login: Option<&Secret<String>>) -> Result<(), FetchError> {
+async fn piece(
+    url: &str,
+    part: &Path,
+    login: Option<&Secret<String>>,
+    limit: u64,
+) -> Result<(), FetchError> {
     let ask = Ask {
         login,
         ..Ask::default()
@@ -251,6 +360,17 @@ async fn piece(url: &str, part: &Path, login: Option<&Secret<String>>) -> Result
         other => other?,
     };
     let resumed = response.status() == reqwest::StatusCode::PARTIAL_CONTENT;
+    let have = if resumed { have } else { 0 };
+    let mut bounds = Bounds {
+        url,
+        folder: part.parent().unwrap_or(part),
+        limit,
+        have,
+        before: (have, Instant::now()),
+    };
+    if let Some(announced) = response.content_length() {
+        bounds.check(announced, true)?;
+    }
     let mut file = tokio::fs::OpenOptions::new()
         .create(true)
         .write(true)
@@ -263,10 +383,20 @@ async fn piece(url: &str, part: &Path, login: Option<&Secret<String>>) -> Result
     let mut ended = Ok(());
     while let Some(piece) = body.next().await {
         match piece {
-            Ok(piece) => file
-                .write_all(&piece)
-                .await
-                .map_err(|error| local(part, error))?,
+            Ok(piece) => {
+                if let Err(error) = bounds.check(piece.len() as u64, false) {
+                    // What has no end, or no room, is of no use another time.
+                    if bounds.have + piece.len() as u64 > limit
+                        || matches!(error, FetchError::Local { .. })
+                    {
+                        let _ = tokio::fs::remove_file(part).await;
+                    }
+                    return Err(error);
+                }
+                file.write_all(&piece)
+                    .await
+                    .map_err(|error| local(part, error))?;
+            }
             Err(error) => {
                 ended = Err(unreachable(url, &error));
                 break;
@@ -284,6 +414,16 @@ fn client() -> Result<reqwest::Client, reqwest::Error> {
         .connect_timeout(Duration::from_secs(10))
         .read_timeout(Duration::from_secs(30))
         .user_agent("foundry")
+        .redirect(Policy::custom(|attempt| {
+            let was_safe = |url: &reqwest::Url| url.scheme() == "https";
+            if attempt.previous().len() > 10 {
+                attempt.error("it leads from one address to the next without end")
+            } else if attempt.url().scheme() != "https" && attempt.previous().iter().any(was_safe) {
+                attempt.error("it leads from https to an address in the clear")
+            } else {
+                attempt.follow()
+            }
+        }))
         .build()
 }
 
@@ -439,7 +579,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let part = folder.path().join("part");
         std::fs::write(&part, &TEXT[..4]).unwrap();
-        download(&server.uri(), &part, None).await.unwrap();
+        download(&server.uri(), &part, None, LONGEST).await.unwrap();
         assert_eq!(std::fs::read(&part).unwrap(), TEXT);
     }
 
@@ -476,12 +616,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let part = folder.path().join("part");
         let url = cutting(vec![3, 5, 100]).await;
-        download(&url, &part, None).await.unwrap();
+        download(&url, &part, None, LONGEST).await.unwrap();
         assert_eq!(std::fs::read(&part).unwrap(), TEXT);
 
         std::fs::remove_file(&part).unwrap();
         let url = cutting(vec![3, 0, 100]).await;
-        assert!(download(&url, &part, None).await.is_err());
+        assert!(download(&url, &part, None, LONGEST).await.is_err());
         // What came stays for the next time.
         assert_eq!(std::fs::read(&part).unwrap(), &TEXT[..3]);
     }
@@ -496,8 +636,91 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let part = folder.path().join("part");
         std::fs::write(&part, b"something else that is longer").unwrap();
-        download(&server.uri(), &part, None).await.unwrap();
+        download(&server.uri(), &part, None, LONGEST).await.unwrap();
         assert_eq!(std::fs::read(&part).unwrap(), TEXT);
+    }
+
+    /// Sends `head` and then `body` again and again, each after a pause, until the other side has enough.
+    async fn endless(head: &'static str, body: &'static [u8], pause: Duration) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(async move {
+                    let mut asked = vec![0; 4096];
+                    stream.read(&mut asked).await.unwrap();
+                    stream.write_all(head.as_bytes()).await.unwrap();
+                    while stream.write_all(body).await.is_ok() {
+                        tokio::time::sleep(pause).await;
+                    }
+                });
+            }
+        });
+        format!("http://{address}/sums")
+    }
+
+    const OPEN: &str = "HTTP/1.1 200 OK\r\n\r\n";
+
+    #[tokio::test]
+    async fn what_has_no_end_is_ended() {
+        let url = endless(OPEN, &[b'x'; 65536], Duration::ZERO).await;
+        let error = text(&url, CHECKSUMS).await.unwrap_err().to_string();
+        assert_eq!(error, format!("{url}: is longer than 1 MiB"));
+        let folder = tempfile::tempdir().unwrap();
+        let part = folder.path().join("part");
+        let error = download(&url, &part, None, 3 << 20)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert_eq!(error, format!("{url}: is longer than 3 MiB"));
+        assert!(!part.exists(), "nothing of it stays");
+        // What says beforehand how long it is isn't even begun.
+        let long = endless(
+            "HTTP/1.1 200 OK\r\ncontent-length: 9000000000000\r\n\r\n",
+            b"",
+            Duration::from_secs(60),
+        )
+        .await;
+        let error = text(&long, CHECKSUMS).await.unwrap_err().to_string();
+        assert!(error.contains("is longer than 1 MiB"), "{error}");
+        let error = download(&long, &part, None, LONGEST)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("is longer than 8 GiB"), "{error}");
+        let error = download(&long, &part, None, u64::MAX)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("has room for no more than"), "{error}");
+        let local = format!("file://{}", "/dev/zero");
+        let error = text(&local, CHECKSUMS).await.unwrap_err().to_string();
+        assert!(error.contains("is longer than 1048576 bytes"), "{error}");
+    }
+
+    #[test]
+    fn what_drips_is_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let ago = |seconds| {
+            Instant::now()
+                .checked_sub(Duration::from_secs(seconds))
+                .unwrap()
+        };
+        let mut bounds = Bounds {
+            url: "u",
+            folder: folder.path(),
+            limit: LONGEST,
+            have: 0,
+            before: (0, ago(59)),
+        };
+        bounds.check(1, false).unwrap();
+        bounds.before = (0, ago(61));
+        bounds.check(PACE, false).unwrap();
+        assert_eq!(bounds.before.0, PACE + 1);
+        bounds.before.1 = ago(61);
+        let error = bounds.check(PACE - 1, false).unwrap_err().to_string();
+        assert_eq!(error, "u: brought less than 1 MiB in 60 s");
     }
 
     #[tokio::test]
@@ -511,7 +734,7 @@ mod tests {
         std::fs::write(&odd, TEXT).unwrap();
         let odd_url = format!("file://{}/v1%2Bk1", folder.path().display());
         assert_eq!(file(&odd_url, &digest(), None).await.unwrap(), odd);
-        assert_eq!(text(&odd_url).await.unwrap().as_bytes(), TEXT);
+        assert_eq!(text(&odd_url, CHECKSUMS).await.unwrap().as_bytes(), TEXT);
         let wanted = "0".repeat(64);
         let error = file(&url, &wanted, None).await.unwrap_err().to_string();
         assert!(
@@ -547,7 +770,7 @@ mod tests {
             .respond_with(ResponseTemplate::new(404))
             .mount(&server)
             .await;
-        let error = text(&server.uri()).await.unwrap_err().to_string();
+        let error = text(&server.uri(), CHECKSUMS).await.unwrap_err().to_string();
         assert!(error.contains("404"), "{error}");
     }
 }

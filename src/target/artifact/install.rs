@@ -158,7 +158,7 @@ async fn digest(source: &Source, writer: &dyn Writer) -> Result<String, StepErro
         Wanted::Pinned(pin) => return Ok(pin.clone()),
         Wanted::Listed { checksums, .. } => checksums,
     };
-    let text = match fetch::text(checksums).await {
+    let text = match fetch::text(checksums, fetch::CHECKSUMS).await {
         Ok(text) => text,
         Err(error) if checksums.starts_with("file://") => {
             return Err(inputs::wrong(error.to_string()));

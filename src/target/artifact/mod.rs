@@ -62,18 +62,20 @@ pub async fn unpinned(url: &str, mirrors: &[Mirror]) -> Result<(PathBuf, String)
 /// When it can't be had, or says nothing of that file.
 pub async fn listed(checksums: &str, url: &str, mirrors: &[Mirror]) -> Result<String, String> {
     let at = mirrored(checksums, mirrors);
-    let text = fetch::text(&at).await.map_err(|error| error.to_string())?;
+    let text = text(&at, fetch::CHECKSUMS).await?;
     let url = mirrored(url, mirrors);
     let name = source::file_name(&url);
     source::listed(&text, name).ok_or_else(|| format!("{at} says nothing of {name}"))
 }
 
-/// Returns the text at an address.
+/// Returns the text at an address, at most `limit` bytes of it.
 ///
 /// # Errors
-/// When it can't be had.
-pub async fn text(url: &str) -> Result<String, String> {
-    fetch::text(url).await.map_err(|error| error.to_string())
+/// When it can't be had, or is longer.
+pub async fn text(url: &str, limit: usize) -> Result<String, String> {
+    fetch::text(url, limit)
+        .await
+        .map_err(|error| error.to_string())
 }
 
 /// Reads a file that was fetched and verified before: once more held to its digest, as it may have changed since.

@@ -253,7 +253,7 @@ impl Registry {
         }
         let url = source::rewrite(&Self::blob_at(image, &blob.digest), &self.mirrors);
         let login = self.login(image, &url).await?;
-        fetch::file(&url, blob.hex(), login.as_ref())
+        fetch::sized(&url, blob.hex(), login.as_ref(), blob.size)
             .await
             .map_err(|error| explained(&url, &error))
     }

@@ -30,6 +30,9 @@ const LOOK: Duration = Duration::from_secs(10);
 /// Longest silence within an answer. Webhooks may take half a minute.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// Longest that a credential plugin may take: a person may have to log in by it.
+const PLUGIN: Duration = Duration::from_secs(120);
+
 /// How the API is reached.
 #[derive(Debug, Clone)]
 pub enum Access {
@@ -214,7 +217,18 @@ impl Cluster {
         if tunnel.is_some() {
             config.proxy_url = None;
         }
-        let client = Client::try_from(config).map_err(ClusterError::from)?;
+        // A kubeconfig of this machine may name a program that is asked for a credential.
+        let building = tokio::task::spawn_blocking(move || Client::try_from(config));
+        let client = tokio::time::timeout(PLUGIN, building)
+            .await
+            .map_err(|_| {
+                ClusterError::Access(format!(
+                    "the credential plugin of the kubeconfig gave no answer within {} s",
+                    PLUGIN.as_secs()
+                ))
+            })?
+            .map_err(|error| ClusterError::Access(error.to_string()))?
+            .map_err(ClusterError::from)?;
         Ok(Self {
             kinds: Kinds::new(client.clone()),
             client,

@@ -245,8 +245,10 @@ async fn serve(
                 // Whoever gave up waiting is not answered any more.
                 open.retain(|_, waiting| !waiting.is_closed());
                 open.insert(id, answer);
-                if let Err(error) = socket.send(Message::text(text)).await {
-                    break error.to_string();
+                match tokio::time::timeout(CONNECT, socket.send(Message::text(text))).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => break error.to_string(),
+                    Err(_) => break "it took nothing more that was sent".to_owned(),
                 }
             }
             message = socket.next() => match message {

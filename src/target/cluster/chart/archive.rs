@@ -232,7 +232,7 @@ async fn locate(wanted: Wanted<'_>, mirrors: &[Mirror]) -> Result<ChartArchive, 
     } else {
         let at = wanted.index_at();
         let index = artifact::mirrored(&at, mirrors);
-        let text = artifact::text(&index).await?;
+        let text = artifact::text(&index, LONGEST).await?;
         let entry = in_index(&text, wanted.chart, wanted.version)
             .map_err(|why| format!("{index} {why}"))?;
         let place = entry.urls.first().map_or("", String::as_str);
