@@ -111,6 +111,7 @@ mod tests {
             move |name| {
                 env.clone()
                     .filter(|_| name == "FOUNDRY_SECRET_foundry_fingerprints_key")
+                    .map(Secret::new)
             },
             Vars::default(),
             "vars",

@@ -28,6 +28,7 @@ mod outdated;
 mod pinned;
 mod plan;
 mod print;
+mod process;
 mod prompt;
 mod recipe;
 mod report;
@@ -150,6 +151,10 @@ pub fn run() -> ExitCode {
             };
         }
     };
+    // A lab's hosts are children that must be able to look at themselves, and there are no secrets in it.
+    if !matches!(cli.command, Command::Lab(_)) {
+        process::seal();
+    }
     // The one TLS provider; an error means that it is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let result = tokio::runtime::Builder::new_multi_thread()

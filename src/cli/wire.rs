@@ -14,7 +14,7 @@ use crate::config::HostId;
 use crate::graph::{Graph, Target};
 use crate::report::Pause;
 use crate::run::{Fenced, Gate, Keeper, Writers};
-use crate::secret::{Masker, Resolver, SecretStore};
+use crate::secret::{Masker, Resolver, SecretStore, environment};
 use crate::target::bao::{BaoService, BaoStore, CA, Sessions};
 use crate::target::cluster::{self, Access, ClusterService};
 use crate::target::host::{AccessSettings, Fleet, HostKeys};
@@ -113,7 +113,7 @@ impl Wired {
             warn(warning);
         }
         let resolver = Resolver::new(
-            |name| std::env::var(name).ok(),
+            environment::variable,
             loaded.vars,
             loaded.name,
             store.clone().map(|store| store as Arc<dyn SecretStore>),

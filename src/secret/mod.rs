@@ -1,5 +1,6 @@
 //! Secret references, the resolver chain, `Secret<T>` and redaction. Knows no config file and no graph.
 
+pub mod environment;
 mod masker;
 pub mod private;
 mod reference;

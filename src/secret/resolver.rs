@@ -65,7 +65,7 @@ pub enum ResolveError {
     },
 }
 
-type Env = dyn Fn(&str) -> Option<String> + Send + Sync;
+type Env = dyn Fn(&str) -> Option<Secret<String>> + Send + Sync;
 type Slot = Arc<AsyncMutex<Option<Arc<SecretFields>>>>;
 
 /// Resolves the references of one run. Each path of OpenBAO is read once: whoever asks for it meanwhile waits for the same
@@ -92,7 +92,7 @@ impl Resolver {
     /// Makes a resolver. `env` looks up an environment variable, `vars_name` is the name of the file behind `vars`, and
     /// `masker` learns every value before anybody else gets it.
     pub fn new(
-        env: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+        env: impl Fn(&str) -> Option<Secret<String>> + Send + Sync + 'static,
         vars: Vars,
         vars_name: impl Into<String>,
         store: Option<Arc<dyn SecretStore>>,
@@ -164,9 +164,9 @@ impl Resolver {
     #[must_use]
     pub fn resolve_locally(&self, reference: &SecretRef) -> Option<Resolution> {
         // An empty variable is one that is not set: CI systems make such of secrets that they do not have.
-        let set = |value: &String| !value.is_empty();
+        let set = |value: &Secret<String>| !value.expose().is_empty();
         if let Some(value) = (self.env)(&reference.env_name()).filter(set) {
-            return Some(self.found(Secret::new(value), SecretSource::Environment));
+            return Some(self.found(value, SecretSource::Environment));
         }
         let value = self.vars.get(reference)?.clone();
         Some(self.found(value, SecretSource::Vars))
@@ -260,7 +260,7 @@ mod tests {
         let resolver = Resolver::new(
             |name| {
                 let found = env.iter().find(|(known, _)| *known == name);
-                found.map(|(_, value)| (*value).to_owned())
+                found.map(|(_, value)| Secret::new((*value).to_owned()))
             },
             Vars::parse("v", vars).unwrap(),
             "~/.foundryvars",

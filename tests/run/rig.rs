@@ -421,9 +421,9 @@ impl Rig {
             None => selection,
         };
         let masker = Arc::new(Masker::default());
-        let env: BTreeMap<String, String> = secrets
+        let env: BTreeMap<String, Secret<String>> = secrets
             .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .map(|(name, value)| ((*name).to_owned(), Secret::new((*value).to_owned())))
             .collect();
         let resolver = Resolver::new(
             move |name| env.get(name).cloned(),

@@ -10,7 +10,7 @@ use super::endpoint::Health;
 use super::{authority_name, token_name};
 use crate::config::{HostId, Stack};
 use crate::run::{Keeper, Writers};
-use crate::secret::Secret;
+use crate::secret::{Secret, environment};
 
 /// Environment variable that goes before the stored token.
 pub const TOKEN_VARIABLE: &str = "FOUNDRY_BAO_TOKEN";
@@ -198,10 +198,10 @@ impl Sessions {
     }
 
     fn token(&self) -> Result<Secret<String>, BaoError> {
-        if let Ok(token) = std::env::var(TOKEN_VARIABLE)
-            && !token.trim().is_empty()
+        if let Some(token) = environment::variable(TOKEN_VARIABLE)
+            && !token.expose().trim().is_empty()
         {
-            return Ok(Secret::new(token.trim().to_owned()));
+            return Ok(Secret::new(token.expose().trim().to_owned()));
         }
         self.keeper
             .load(&token_name(&self.stack))
