@@ -22,7 +22,7 @@ const PIECE: usize = 32 << 10;
 
 /// How often a session is asked for again when the host refuses it though none is open (it may not have noticed yet that
 /// the last one closed).
-const REFUSALS: u32 = 5;
+const REFUSALS: u32 = 6;
 
 /// Why a command did not run to its end.
 pub(super) enum Fault {
