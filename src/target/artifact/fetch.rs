@@ -770,7 +770,10 @@ mod tests {
             .respond_with(ResponseTemplate::new(404))
             .mount(&server)
             .await;
-        let error = text(&server.uri(), CHECKSUMS).await.unwrap_err().to_string();
+        let error = text(&server.uri(), CHECKSUMS)
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("404"), "{error}");
     }
 }
