@@ -649,7 +649,7 @@ mod tests {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 tokio::spawn(async move {
                     let mut asked = vec![0; 4096];
-                    stream.read(&mut asked).await.unwrap();
+                    assert!(stream.read(&mut asked).await.unwrap() > 0);
                     stream.write_all(head.as_bytes()).await.unwrap();
                     while stream.write_all(body).await.is_ok() {
                         tokio::time::sleep(pause).await;
