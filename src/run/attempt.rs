@@ -130,6 +130,8 @@ impl Attempt {
                 outputs: Outputs::new(),
             });
         };
+        // Before a way to the host is sought, which may take its time.
+        executor.may_change(hosts(step))?;
         let values = self.values(step).await?;
         learn_secrets(executor.shared.tell.masker(), &values);
         let view = match self.planned() {

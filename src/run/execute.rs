@@ -116,6 +116,12 @@ impl Executor {
         self.shared.gate.door(host, &self.names[host.0 as usize])
     }
 
+    /// Makes sure that this run may still change these hosts.
+    pub fn may_change(&self, hosts: &[HostId]) -> Result<(), AccessError> {
+        let mut hosts = hosts.iter();
+        hosts.try_for_each(|host| self.shared.gate.check(&self.names[host.0 as usize]))
+    }
+
     pub fn known(&self) -> MutexGuard<'_, Known> {
         // Whoever panicked while holding it had only inserted values.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)

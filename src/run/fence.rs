@@ -233,12 +233,12 @@ impl Gate {
             }
             Refused::By(fence) => {
                 let why = format!(
-                    "{name} is {}'s by now, and refuses this run (fence {})",
+                    "belongs to {} now and refuses this run (fence {})",
                     fence.words(),
                     ours.number
                 );
-                self.close(&why);
-                fenced(name, format!("{why}: nothing was changed"))
+                self.close(&format!("{name} {why}"));
+                fenced(name, format!("it {why}: nothing was changed"))
             }
             Refused::Trouble(words) => {
                 fenced(name, format!("its fence lets nothing through: {words}"))

@@ -108,7 +108,7 @@ async fn the_program_of_an_older_run_is_refused_by_name_and_changes_nothing() {
     assert_eq!(error.kind, AccessKind::Fenced);
     assert_eq!(
         error.to_string(),
-        "h0: h0 is run 20261130-210006-0000 of ada6@my desk (fence 6)'s by now, and refuses this run (fence 5): nothing was changed"
+        "h0: it belongs to run 20261130-210006-0000 of ada6@my desk (fence 6) now and refuses this run (fence 5): nothing was changed"
     );
     assert_eq!(rig.machines[0].read("x"), "two\n");
     assert!(older.stop.is_ending() && !older.stop.is_now());

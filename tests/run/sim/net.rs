@@ -59,7 +59,7 @@ impl Net {
     /// Waits until the link is cut.
     async fn cut(&self, host: usize) {
         while !self.is_cut(host) {
-            sleep(Duration::from_millis(500)).await;
+            sleep(Duration::from_secs(2)).await;
         }
     }
 
