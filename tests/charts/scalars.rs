@@ -516,6 +516,7 @@ fn whatever_a_secret_is_it_is_one_scalar() {
         "storage:democratic-secret",
         "storage:truenas",
         "velero:credentials",
+        "zot:certificate",
         "zot:class",
         "zot:credentials",
     ];
