@@ -91,6 +91,15 @@ pub fn exposed(path: &Path) -> Option<u32> {
     open_to_others(&path.metadata().ok()?)
 }
 
+/// Returns whether this process is root's; never where there is no root.
+#[must_use]
+pub fn is_root() -> bool {
+    #[cfg(unix)]
+    return nix::unistd::geteuid().is_root();
+    #[cfg(not(unix))]
+    return false;
+}
+
 /// Why what stands in a file or folder may be somebody else's word.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Writable {

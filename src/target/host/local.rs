@@ -16,6 +16,7 @@ use super::error::access;
 use super::wire::{Heard, MOST, Shell, Stdin, Wire, subshell, too_late, too_much, unheard};
 use crate::probe::{AccessError, AccessKind, Reply};
 use crate::run::Tunnel;
+use crate::secret::private;
 
 /// After the end of a command, how long to wait for more output of something left behind in the background.
 const STRAGGLER: Duration = Duration::from_secs(5);
@@ -58,7 +59,11 @@ impl LocalWire {
         let local = |what: &str, error: std::io::Error| {
             access(&self.host, AccessKind::Local, format!("{what}: {error}"))
         };
-        let mut child = Command::new("sh")
+        let mut sh = Command::new("sh");
+        // Ctrl-C is for Foundry, which stops what it started itself.
+        #[cfg(unix)]
+        sh.process_group(0);
+        let mut child = sh
             .arg("-c")
             .arg(command)
             .env_clear()
@@ -66,7 +71,6 @@ impl LocalWire {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| local("sh can't be started", error))?;
@@ -165,7 +169,7 @@ impl Wire for LocalWire {
     }
 
     fn is_root(&self) -> bool {
-        nix::unistd::geteuid().is_root()
+        private::is_root()
     }
 
     fn reach(&self) -> BoxFuture<'_, Result<(), AccessError>> {
