@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Graph, Input, Step, StepSet, expand};
+use super::{Fingerprints, Graph, Input, Step, StepSet, expand, key};
 use crate::catalog::{AllProblems, Catalog, Files, Value};
 use crate::config::{self, Pins, Source};
+use crate::secret::Secret;
 
 const TASKS: &[(&str, &str)] = &[
     (
@@ -234,4 +235,29 @@ fn templates_give_images_with_the_digests_that_are_pinned() {
         "other:2".to_owned(),
     ];
     assert_eq!(values(&graph(&all_pins())), wanted);
+}
+
+#[test]
+fn pins_enter_the_keys_of_the_steps_that_download() {
+    let keys = |graph: &Graph| {
+        let made_up = |_| Some(Value::Text("made up".to_owned()));
+        let secrets = Fingerprints::new("k1".into(), Secret::new([7; 32]));
+        let of = |name: &'static str| {
+            let step = steps(graph, name).next().unwrap();
+            let inputs = step.inputs.iter();
+            let inputs = inputs.map(|(name, input)| (name.clone(), input.fill(&made_up).unwrap()));
+            let task = step.task.as_ref().unwrap();
+            key(task, &step.target, &inputs.collect(), &secrets)
+        };
+        ["tool", "chart", "objects", "image", "crds"].map(of)
+    };
+    let (plain, pinned) = (keys(&graph("")), keys(&graph(&all_pins())));
+    let changed: Vec<bool> = plain.iter().zip(&pinned).map(|(a, b)| a != b).collect();
+    // Nothing is pinned of the last.
+    assert_eq!(changed, [true, true, true, true, false]);
+    let other = all_pins().replace(&"aa".repeat(32), &"cc".repeat(32));
+    let again = keys(&graph(&other));
+    let changed: Vec<bool> = pinned.iter().zip(&again).map(|(a, b)| a != b).collect();
+    // Of the chart's values an image has changed; of the objects none has.
+    assert_eq!(changed, [true, true, false, true, false]);
 }
