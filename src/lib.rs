@@ -13,6 +13,8 @@
 
 pub mod secret;
 
+pub mod terminal;
+
 pub mod config;
 
 pub mod catalog;

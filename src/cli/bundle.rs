@@ -1,5 +1,6 @@
 //! `foundry bundle`: all that a stack downloads in one file, for machines without internet. Connects to no host.
 
+use crate::terminal::line;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -145,12 +146,14 @@ pub async fn bundle(args: BundleArgs, global: &Global) -> CliResult {
                 Signed::Unknown { .. } | Signed::No => warn(&told),
             }
             let index = &loaded.index;
-            print(&format!(
-                "{} downloads and {} images are ready. In the config:\n\n{}",
+            let mut page = line(format_args!(
+                "{} downloads and {} images are ready. In the config:",
                 downloads(index).count(),
                 index.images.len(),
-                stanza(&loaded.mirrors)
-            ))
+            ));
+            page.gap();
+            page.drawn(&stanza(&loaded.mirrors));
+            print(&page)
         }
     }
 }
@@ -309,9 +312,10 @@ fn shown(file: &Path, index: &Index, output: Output) -> CliResult {
         .map(|entry| (entry.blake3.as_str(), entry.size))
         .collect();
     let mut out = table(&["WHAT", "SIZE", "DIGEST", "FOR", "ADDRESS"], &rows);
+    out.gap();
     let _ = writeln!(
         out,
-        "\n{}: stack {}, {}, {} downloads and {} images, {}",
+        "{}: stack {}, {}, {} downloads and {} images, {}",
         file.display(),
         index.stack,
         index.platforms.join(" and "),

@@ -15,6 +15,7 @@ use super::wire::Wired;
 use crate::config::SelectError;
 use crate::ops::bundle::{self, KeyError, Signer, Trust, TrustedKey};
 use crate::secret::{Resolution, STACK_NAMESPACE, Secret, SecretRef, private};
+use crate::terminal::line;
 
 /// What says that a value is a secret's reference and no file.
 const REFERENCE: &str = "secret:";
@@ -176,11 +177,15 @@ pub async fn keygen(args: KeygenArgs, global: &Global) -> CliResult {
     let (id, written) = (key.id(), key.written());
     let text = format!("untrusted comment: minisign public key {id}\n{written}\n");
     std::fs::write(&public, text).map_err(at(&public))?;
-    print(&format!(
-        "The secret key is in {}, the public one in {}. Where bundles are loaded, in the config:\n\nbundles:\n  trusted_keys: [{written}]\n",
+    let mut page = line(format_args!(
+        "The secret key is in {}, the public one in {}. Where bundles are loaded, in the config:",
         args.file.display(),
         public.display()
-    ))
+    ));
+    page.gap();
+    page.line("bundles:");
+    page.line(format_args!("  trusted_keys: [{written}]"));
+    print(&page)
 }
 
 fn typed_twice() -> Result<Secret<String>, CliError> {

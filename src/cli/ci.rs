@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use super::Global;
 use super::ci_job::{self, JobArgs};
 use super::exit::{CliError, CliResult};
-use super::print::print;
+use super::print::print_data;
 use super::session::Session;
 use crate::graph::{Shard, Target};
 
@@ -58,7 +58,7 @@ pub async fn ci(args: &CiArgs, global: &Global) -> CliResult {
             let session = Session::open(global)?;
             let text = serde_json::to_string(&matrix(&session, size.of(&session)))
                 .map_err(CliError::failed)?;
-            print(&(text + "\n"))
+            print_data(&(text + "\n"))
         }
         CiCommand::Job(args) => ci_job::job(args, global).await,
     }

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use super::Global;
 use super::ci::Size;
 use super::exit::{CliError, CliResult, Ending};
-use super::print::{print, say};
+use super::print::{print_data, say};
 use super::session::Session;
 use super::wire::Wired;
 use crate::ops::shards::{self, JobError, Submitted};
@@ -68,7 +68,7 @@ pub(super) async fn job(args: &JobArgs, global: &Global) -> CliResult {
     let job = manifest(args, &session.stack.name, args.size.of(&session));
     if !args.submit {
         let text = serde_yaml::to_string(&job).map_err(CliError::failed)?;
-        return print(&text);
+        return print_data(&text);
     }
     let wired = Wired::new(&session, global, None, None)?;
     let done = submit(args, job, &session, &wired).await;

@@ -11,7 +11,7 @@ use super::cluster_node::{self, NodeCommand};
 use super::cluster_show;
 use super::exit::{CliError, CliResult, Ending};
 use super::print::Output;
-use super::prompt::{ask, someone_there};
+use super::prompt::{ask, confirm, someone_there};
 use super::session::Session;
 use super::wire::Wired;
 use crate::config::HostId;
@@ -224,13 +224,7 @@ pub(super) async fn sure(question: String, global: &Global) -> CliResult {
     if !someone_there(global.yes) {
         return Err(CliError::usage(question).hint("with `--yes` nothing is asked"));
     }
-    let answer = ask(None, move || {
-        dialoguer::Confirm::new()
-            .with_prompt(question)
-            .default(false)
-            .interact()
-            .ok()
-    });
+    let answer = ask(None, move || Some(confirm(&question)));
     match answer.await {
         Some(true) => Ok(()),
         _ => Err(CliError::quiet(Ending::Interrupted)),

@@ -1,5 +1,6 @@
 //! `foundry cluster etcd …`: snapshots of etcd, taken, listed and restored.
 
+use crate::terminal::line;
 use clap::Subcommand;
 use serde::Serialize;
 
@@ -102,7 +103,7 @@ async fn snapshot(reach: &Reach, name: &str) -> CliResult {
             }
         };
         taken?;
-        return print(&format!("a snapshot is on {}\n", reach.name(host)));
+        return print(&line(format_args!("a snapshot is on {}", reach.name(host))));
     }
     Err(CliError::failed(format!(
         "no server answers: {}",

@@ -1,5 +1,6 @@
 //! `foundry cluster node …`: nodes into the config and the cluster, and out of both.
 
+use crate::terminal::line;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -299,10 +300,10 @@ async fn remove(
         clean(reach, host, &*writer).await;
     }
     file.write(&edited)?;
-    print(&format!(
-        "{name} is no node any more, and not in {}\n",
+    print(&line(format_args!(
+        "{name} is no node any more, and not in {}",
         file.stack.source.name
-    ))
+    )))
 }
 
 /// Empties the node, if it is one.

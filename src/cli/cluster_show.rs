@@ -1,5 +1,6 @@
 //! `foundry cluster status` and `kubeconfig`: what is, and the way in. Changes nothing but the user's own kubeconfig.
 
+use crate::terminal::{Page, line};
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -7,7 +8,7 @@ use serde::Serialize;
 use super::Global;
 use super::cluster::Reach;
 use super::exit::{CliError, CliResult, Ending};
-use super::print::{Output, print, print_json, table};
+use super::print::{Output, print, print_data, print_json, table};
 use crate::ops::cluster::{self, Member, Node};
 use crate::secret::private;
 use crate::target::kubeconfig::Credentials;
@@ -75,34 +76,34 @@ pub async fn status(output: Output, global: &Global) -> CliResult {
     }
 }
 
-fn told(stack: &str, status: &Status) -> String {
+fn told(stack: &str, status: &Status) -> Page {
     let voters = status
         .servers
         .iter()
         .filter(|server| server.healthy())
         .count();
     let ready = status.nodes.iter().filter(|node| node.ready).count();
-    let mut text = format!(
-        "Cluster {stack}: Kubernetes {}, {voters} of {} servers vote in etcd, {ready} of {} nodes are Ready\n",
+    let mut text = line(format_args!(
+        "Cluster {stack}: Kubernetes {}, {voters} of {} servers vote in etcd, {ready} of {} nodes are Ready",
         status.version.as_deref().unwrap_or("does not answer"),
         status.servers.len(),
         status.nodes.len(),
-    );
+    ));
     if !status.nodes.is_empty() {
-        text.push('\n');
-        text.push_str(&nodes_table(&status.nodes));
-    }
-    for wrong in &status.wrong {
-        text.push_str(&format!("\n✗ {wrong}"));
+        text.gap();
+        text.page(&nodes_table(&status.nodes));
     }
     if !status.wrong.is_empty() {
-        text.push('\n');
+        text.gap();
+    }
+    for wrong in &status.wrong {
+        text.message(format_args!("✗ {wrong}"));
     }
     text
 }
 
 /// Draws nodes as a table.
-pub(super) fn nodes_table(nodes: &[Node]) -> String {
+pub(super) fn nodes_table(nodes: &[Node]) -> Page {
     let rows: Vec<Vec<String>> = nodes
         .iter()
         .map(|node| {
@@ -157,7 +158,7 @@ pub async fn kubeconfig(merge: bool, context: Option<String>, global: &Global) -
         .kubeconfig(&name, &address)
         .map_err(CliError::failed)?;
     if !merge {
-        return print(text.expose());
+        return print_data(text.expose());
     }
     let path = user_kubeconfig()?;
     let old = match std::fs::read_to_string(&path) {
@@ -172,10 +173,10 @@ pub async fn kubeconfig(merge: bool, context: Option<String>, global: &Global) -
     // Where a link points to, not the link.
     let path = std::fs::canonicalize(&path).unwrap_or(path);
     private::write(&path, merged.as_bytes())?;
-    print(&format!(
-        "context {name} ({address}, port 6443) is in {} and current\n",
+    print(&line(format_args!(
+        "context {name} ({address}, port 6443) is in {} and current",
         path.display()
-    ))
+    )))
 }
 
 /// Returns where the API is reached from outside: the virtual address, or the server that gave the kubeconfig.

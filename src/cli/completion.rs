@@ -3,7 +3,7 @@
 use clap_complete::Shell;
 
 use super::exit::CliResult;
-use super::print::print;
+use super::print::print_data;
 
 /// Prints a completion script for a shell
 #[derive(Debug, clap::Args)]
@@ -21,5 +21,5 @@ pub struct CompletionArgs {
 pub fn completion(args: &CompletionArgs, mut command: clap::Command) -> CliResult {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, "foundry", &mut script);
-    print(&String::from_utf8_lossy(&script))
+    print_data(&String::from_utf8_lossy(&script))
 }

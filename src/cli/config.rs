@@ -1,7 +1,8 @@
 //! `foundry config`: new configs, and a look at those there are. Does not know recipes; what it must know of them is
 //! handed in.
 
-use std::io::{self, IsTerminal as _, Write};
+use crate::terminal::{self, Page, line};
+use std::io::{self, IsTerminal as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -160,7 +161,7 @@ pub fn style() -> Style {
 fn init(args: InitArgs, context: &ConfigContext<'_>) -> Result<(), HomeError> {
     let flags =
         args.cluster_name.is_some() || !args.hosts.is_empty() || !args.components.is_empty();
-    let person = io::stdin().is_terminal() && io::stderr().is_terminal();
+    let person = io::stdin().is_terminal() && terminal::stderr_is_terminal();
     if args.interactive && !person {
         return Err(HomeError::Usage(
             "there is no terminal to ask at; give --cluster-name, --host and --component"
@@ -215,10 +216,23 @@ fn init(args: InitArgs, context: &ConfigContext<'_>) -> Result<(), HomeError> {
     context
         .home
         .replace(SCHEMA_FILE, &format!("{schema:#}\n"))?;
-    print(&format!(
-        "wrote {}\n\nnext:\n  foundry config validate --config {name}   check it after each change\n  foundry plan --config {name}              what would be done, touching nothing\n  foundry build stack --config {name}       do it\n",
-        context.home.shown(&path)
-    ))
+    let mut page = line(format_args!("wrote {}", context.home.shown(&path)));
+    page.gap();
+    page.line("next:");
+    for (command, what) in [
+        (
+            format!("config validate --config {name}   "),
+            "check it after each change",
+        ),
+        (
+            format!("plan --config {name}              "),
+            "what would be done, touching nothing",
+        ),
+        (format!("build stack --config {name}       "), "do it"),
+    ] {
+        page.line(format_args!("  foundry {command}{what}"));
+    }
+    print(&page)
 }
 
 fn unknown_component(wanted: &str, known: &[ComponentSchema]) -> HomeError {
@@ -263,17 +277,15 @@ fn validate(output: Output, context: &ConfigContext<'_>) -> Result<(), HomeError
     match (checked, output) {
         (Ok((stack, warnings)), Output::Text) => {
             if !warnings.is_empty() {
-                let drawn = config::render_warnings(&warnings, style());
-                // Nobody is left to tell when standard error itself is gone.
-                let _ = io::stderr().write_all(drawn.as_bytes());
+                tell_drawn(&config::render_warnings(&warnings, style()));
             }
-            print(&format!(
-                "{} is valid: stack {} with {} and {}\n",
+            print(&line(format_args!(
+                "{} is valid: stack {} with {} and {}",
                 stack.source.name,
                 stack.name,
                 counted(stack.hosts.len(), "host"),
                 counted(stack.components.len(), "component"),
-            ))
+            )))
         }
         (Ok((_, warnings)), Output::Json) => print_json(
             &json!({ "valid": true, "problems": [], "warnings": problems_json(&warnings) }),
@@ -311,7 +323,7 @@ fn show(output: Output, context: &ConfigContext<'_>) -> Result<(), HomeError> {
     }
     let yaml = serde_yaml::to_string(&effective)
         .map_err(|error| HomeError::Usage(format!("can't write this config as YAML: {error}")))?;
-    print(&yaml)
+    print_data(&yaml)
 }
 
 fn list(output: Output, context: &ConfigContext<'_>) -> Result<(), HomeError> {
@@ -335,10 +347,10 @@ fn list(output: Output, context: &ConfigContext<'_>) -> Result<(), HomeError> {
         return print_json(&Json::Array(rows));
     }
     if rows.is_empty() {
-        return print(&format!(
-            "no configs in {}; `foundry config init` writes one, `foundry lab up` makes hosts to try it on\n",
+        return print(&line(format_args!(
+            "no configs in {}; `foundry config init` writes one, `foundry lab up` makes hosts to try it on",
             home.shown(home.dir())
-        ));
+        )));
     }
     let width = |key: &str| {
         rows.iter()
@@ -347,7 +359,7 @@ fn list(output: Output, context: &ConfigContext<'_>) -> Result<(), HomeError> {
             .unwrap_or(0)
     };
     let (name, file) = (width("name").max(4), width("file").max(4));
-    let mut text = format!("  {:name$}  {:file$}  STACK\n", "NAME", "FILE");
+    let mut text = line(format_args!("  {:name$}  {:file$}  STACK", "NAME", "FILE"));
     for row in &rows {
         let mark = if row["chosen"] == json!(true) {
             "*"
@@ -365,14 +377,15 @@ fn list(output: Output, context: &ConfigContext<'_>) -> Result<(), HomeError> {
                 )
             ),
         };
-        text.push_str(&format!(
-            "{mark} {:name$}  {:file$}  {stack}\n",
+        text.line(format_args!(
+            "{mark} {:name$}  {:file$}  {stack}",
             as_text(&row["name"]),
             as_text(&row["file"])
         ));
     }
     if chosen.is_none() {
-        text.push_str("\nnone is used: choose with --config NAME or FOUNDRY_CONFIG\n");
+        text.gap();
+        text.line("none is used: choose with --config NAME or FOUNDRY_CONFIG");
     }
     print(&text)
 }
@@ -407,17 +420,28 @@ fn counted(count: usize, word: &str) -> String {
 }
 
 fn print_json(value: &Json) -> Result<(), HomeError> {
-    print(&format!("{value:#}\n"))
+    print_data(&terminal::escape_json(&format!("{value:#}\n")))
 }
 
-fn print(text: &str) -> Result<(), HomeError> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        // `foundry config schema | head` is no mistake.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(HomeError::Io {
-            what: "write",
-            path: "standard output".to_owned(),
-            error,
-        }),
-        _ => Ok(()),
+fn print(page: &Page) -> Result<(), HomeError> {
+    terminal::page(page).map_err(unwritten)
+}
+
+fn print_data(text: &str) -> Result<(), HomeError> {
+    terminal::data(text).map_err(unwritten)
+}
+
+fn unwritten(error: io::Error) -> HomeError {
+    HomeError::Io {
+        what: "write",
+        path: "standard output".to_owned(),
+        error,
     }
+}
+
+/// Writes problems, as they were drawn, to standard error.
+pub fn tell_drawn(drawn: &str) {
+    let mut page = Page::new();
+    page.drawn(&terminal::from_ansi(drawn));
+    terminal::tell(&page);
 }

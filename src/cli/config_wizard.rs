@@ -1,10 +1,12 @@
 //! The questions of `foundry config init`. Does not know how a config is written.
 
+use crate::terminal::shown;
 use dialoguer::theme::ColorfulTheme;
 use dialoguer::{Input, MultiSelect};
 
 use super::config::Answers;
 use super::home::HomeError;
+use super::prompt::asked;
 use crate::config::{ComponentSchema, NewHost};
 
 /// Asks for what no flag has given.
@@ -34,7 +36,7 @@ pub(super) fn ask(mut answers: Answers, known: &[ComponentSchema]) -> Result<Ans
     if answers.components.is_empty() && !known.is_empty() {
         let items: Vec<String> = known
             .iter()
-            .map(|component| format!("{}: {}", component.name, component.doc))
+            .map(|component| asked(&format!("{}: {}", component.name, component.doc)))
             .collect();
         let chosen = MultiSelect::with_theme(&theme)
             .with_prompt("Components to bring up (space chooses)")
@@ -53,10 +55,10 @@ fn hosts(theme: &ColorfulTheme) -> Result<Vec<NewHost>, HomeError> {
     let mut hosts = Vec::new();
     loop {
         let typed: String = Input::with_theme(theme)
-            .with_prompt(format!(
+            .with_prompt(asked(&format!(
                 "Host {} as name or name=address (empty ends)",
                 hosts.len() + 1
-            ))
+            )))
             .allow_empty(true)
             .validate_with(|typed: &String| {
                 if typed.is_empty() {
@@ -78,9 +80,9 @@ fn text(
     prompt: &str,
     suggestion: Option<String>,
 ) -> Result<String, HomeError> {
-    let mut input = Input::<String>::with_theme(theme).with_prompt(prompt);
+    let mut input = Input::<String>::with_theme(theme).with_prompt(asked(prompt));
     input = match suggestion {
-        Some(suggestion) => input.default(suggestion),
+        Some(suggestion) => input.default(shown(&suggestion).into_owned()),
         None => input.allow_empty(true),
     };
     input.interact_text().map_err(|error| declined(&error))

@@ -4,7 +4,7 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
-use console::style;
+use crate::terminal::{self, Page, from_ansi, style};
 
 /// Ways for a command to end other than well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,27 +106,21 @@ impl CliError {
 
     /// Writes it to standard error.
     pub fn show(&self) {
-        use std::io::Write;
-        let mut err = std::io::stderr().lock();
-        // Nobody is left to tell when standard error itself is gone.
-        let _ = self.write(&mut err);
-        let _ = err.flush();
+        terminal::tell(&self.page());
     }
 
-    fn write(&self, to: &mut impl std::io::Write) -> std::io::Result<()> {
+    fn page(&self) -> Page {
+        let mut page = Page::new();
         if let Some(rendered) = &self.rendered {
-            writeln!(to, "{}", rendered.trim_end())?;
+            page.drawn(from_ansi(rendered).trim_end());
         } else if let Some(message) = &self.message {
-            writeln!(
-                to,
-                "{} {message}",
-                style("error:").red().bold().for_stderr()
-            )?;
+            page.message(format_args!("{} {message}", style("error:").red().bold()));
         }
         if let Some(hint) = &self.hint {
-            writeln!(to, "\n{} {hint}", style("hint:").cyan().bold().for_stderr())?;
+            page.gap();
+            page.message(format_args!("{} {hint}", style("hint:").cyan().bold()));
         }
-        Ok(())
+        page
     }
 }
 
@@ -148,5 +142,19 @@ impl Display for CliError {
 impl From<std::io::Error> for CliError {
     fn from(error: std::io::Error) -> Self {
         Self::failed(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_others_stay_within_the_message() {
+        let error = CliError::failed("a said: x\n::error::y\r\n\u{1b}[2Jz").hint("b\n::notice::c");
+        assert_eq!(
+            error.page().to_string(),
+            "error: a said: x\n  ::error::y\n  ^[[2Jz\n\nhint: b\n  ::notice::c\n"
+        );
     }
 }

@@ -1,12 +1,11 @@
 //! `foundry graph`: the steps and what comes before what, for Graphviz, Mermaid or programs. Connects to nothing.
 
-use std::fmt::Write as _;
-
 use super::Global;
 use super::exit::{CliError, CliResult};
-use super::print::{print, print_json};
+use super::print::{print, print_data, print_json};
 use super::session::Session;
 use crate::graph::{Hosts, Links, dot, json, mermaid};
+use crate::terminal::Page;
 
 /// Shows the steps of a stack and what comes before what
 #[derive(Debug, clap::Args)]
@@ -51,14 +50,14 @@ pub fn graph(args: &GraphArgs, global: &Global) -> CliResult {
         Hosts::Collapsed
     };
     match args.format {
-        Format::Dot => print(&dot(&session.graph, &steps, hosts)),
-        Format::Mermaid => print(&mermaid(&session.graph, &steps, hosts)),
+        Format::Dot => print_data(&dot(&session.graph, &steps, hosts)),
+        Format::Mermaid => print_data(&mermaid(&session.graph, &steps, hosts)),
         Format::Json => print_json(&json(&session.graph, &steps)),
         Format::Waves => {
             let links = Links::new(&session.graph);
             let waves = links.waves(&steps).map_err(CliError::usage)?;
             let (longest, _) = links.longest_path(&steps, |_| 1).map_err(CliError::usage)?;
-            let mut out = String::new();
+            let mut out = Page::new();
             for (number, wave) in waves.iter().enumerate() {
                 let _ = writeln!(out, "wave {} ({} steps)", number + 1, wave.len());
                 for id in wave {

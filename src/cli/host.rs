@@ -1,5 +1,6 @@
 //! `foundry host …`: lists the stack's hosts, opens shells on them, configures them. `host_add` adds new ones.
 
+use crate::terminal::{self, Page, line, style};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::process::Command;
@@ -183,10 +184,10 @@ async fn list(output: Output, probe: bool, global: &Global) -> CliResult {
         .collect();
     match output {
         Output::Json => print_json(&listed)?,
-        Output::Text if listed.is_empty() => print(&format!(
-            "no hosts in {}; `foundry host add NAME --address ADDRESS` adds one\n",
+        Output::Text if listed.is_empty() => print(&line(format_args!(
+            "no hosts in {}; `foundry host add NAME --address ADDRESS` adds one",
             stack.source.name
-        ))?,
+        )))?,
         Output::Text => print(&drawn(&listed, probe))?,
     }
     let reachable = |host: &Listed<'_>| host.probe.as_ref().is_none_or(|probe| probe.reachable);
@@ -245,7 +246,7 @@ async fn about(fleet: &Fleet, id: HostId) -> Result<(String, String), AccessErro
     ))
 }
 
-fn drawn(listed: &[Listed<'_>], probed: bool) -> String {
+fn drawn(listed: &[Listed<'_>], probed: bool) -> Page {
     let or_dash = |text: String| {
         if text.is_empty() {
             "-".to_owned()
@@ -294,7 +295,8 @@ fn drawn(listed: &[Listed<'_>], probed: bool) -> String {
         }
     }
     for hint in hints {
-        text += &format!("\n{} {hint}\n", console::style("hint:").cyan().bold());
+        text.gap();
+        text.message(format_args!("{} {hint}", style("hint:").cyan().bold()));
     }
     text
 }
@@ -304,7 +306,7 @@ fn state(probe: &Probed) -> String {
         Some(error) => error.clone(),
         None => format!(
             "{} {}, {}",
-            console::style("reachable").green(),
+            style("reachable").green(),
             probe.arch.as_deref().unwrap_or_default(),
             probe.os.as_deref().unwrap_or_default()
         ),
@@ -326,7 +328,7 @@ fn ssh(name: &str, command: &[String], global: &Global) -> CliResult {
         if local {
             program.arg("-c").arg(command.join(" "));
         } else {
-            if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
+            if std::io::stdin().is_terminal() && terminal::stdout_is_terminal() {
                 program.arg("-t");
             }
             program.arg("--").args(command);

@@ -1,6 +1,7 @@
 //! `foundry host add`: registers a host, gives it a key of its own, makes its base. Every step can be cut off and is
 //! taken up again by the same command.
 
+use crate::terminal;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,8 +14,8 @@ use super::build::BuildOptions;
 use super::exit::{CliError, CliResult};
 use super::home::Home;
 use super::host::{configure, find};
-use super::print::warn;
-use super::prompt::{TerminalPrompts, someone_there};
+use super::print::{say, warn};
+use super::prompt::{TerminalPrompts, asked, someone_there};
 use super::session::Session;
 use super::wire::Wired;
 use crate::config::{
@@ -107,8 +108,8 @@ fn ask(args: &mut AddArgs, global: &Global) -> CliResult {
     let term = console::Term::stderr();
     let line = |prompt: &str, default: &str| {
         Input::<String>::new()
-            .with_prompt(prompt)
-            .default(default.to_owned())
+            .with_prompt(asked(prompt))
+            .default(terminal::shown(default).into_owned())
             .show_default(!default.is_empty())
             .allow_empty(true)
             .interact_text_on(&term)
@@ -544,10 +545,4 @@ impl Prompts for Person {
             trusted
         })
     }
-}
-
-/// Tells how far it is: on standard error, where what builds tells it too.
-fn say(text: &str) {
-    // Nobody is left to tell when standard error itself is gone.
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }

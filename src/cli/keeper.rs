@@ -1,7 +1,7 @@
 //! Keeps what must be kept: hands keys over to the user, stores Foundry's own credentials in the OS keyring or,
 //! where there is none, in files that only the user can read. Does not know what the credentials are for.
 
-use std::io::Write;
+use crate::terminal::{self, Page, style};
 use std::path::{Path, PathBuf};
 #[cfg(feature = "keyring")]
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
+use super::print::say;
 use super::prompt::{ask, hidden, someone_there};
 use crate::report::Pause;
 use crate::run::{Keeper, Safekeeping};
@@ -93,9 +94,7 @@ impl Keeper for UserKeeper {
                 kept.title,
                 written.display()
             );
-            let say = move || {
-                let _ = writeln!(std::io::stderr().lock(), "{told}");
-            };
+            let say = move || say(&told);
             match &self.pause {
                 Some(pause) => pause.during(say),
                 None => say(),
@@ -196,12 +195,15 @@ fn in_time<T: Send + 'static>(
 /// Shows `text` on the terminal's own screen and returns once the user says that it is safe.
 fn show_once(title: &str, note: &str, text: &Secret<String>) -> Result<(), String> {
     let term = console::Term::stderr();
-    let say = |line: &str| term.write_line(line).map_err(|error| error.to_string());
-    say(&format!("\n{}", console::style(title).bold().for_stderr()))?;
-    say(note)?;
-    say("They are shown this once and stored nowhere that Foundry can read again:\n")?;
+    let mut page = Page::new();
+    page.gap();
+    page.line(style(title).bold());
+    page.message(note);
+    page.line("They are shown this once and stored nowhere that Foundry can read again:");
+    page.gap();
+    page.drawn(text.expose());
+    terminal::tell(&page);
     let lines = text.expose().lines().count();
-    say(text.expose())?;
     let typed = dialoguer::Input::<String>::new()
         .with_prompt("Type `saved` once they are safe")
         .validate_with(|typed: &String| {
@@ -216,7 +218,8 @@ fn show_once(title: &str, note: &str, text: &Secret<String>) -> Result<(), Strin
     debug_assert_eq!(typed.trim(), "saved");
     // Off the screen again; the scroll-back buffer is the user's own.
     let _ = term.clear_last_lines(lines + 1);
-    say("(keys cleared from the screen)")
+    say("(keys cleared from the screen)");
+    Ok(())
 }
 
 /// Writes `body` to `path` if that is free or already holds it, else beside it under the next free number.

@@ -1,6 +1,7 @@
 //! `foundry lab`: disposable Debian hosts on this machine. Prompts for nothing; knows nothing of how a lab is made.
 
-use std::io::{self, IsTerminal, Write};
+use crate::terminal::{self, Page, line};
+use std::io::{self, IsTerminal as _};
 use std::process::Command;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -146,7 +147,7 @@ async fn up(args: UpArgs) -> Result<(), LabError> {
     };
     let up = lab::up(&place, &wanted, &tell).await?;
     match args.output {
-        Output::Json => print(&json(&up.lab)?),
+        Output::Json => print_data(&json(&up.lab)?),
         Output::Text => {
             print(&describe(&place, &up, wanted.password_login));
         }
@@ -171,22 +172,30 @@ fn names(lab: &LabName, hosts: usize) -> Result<Vec<LabName>, LabError> {
     (1..=named).map(|n| format!("{kind}-{n}").parse()).collect()
 }
 
-fn describe(place: &Place, up: &Up, password: bool) -> String {
+fn describe(place: &Place, up: &Up, password: bool) -> Page {
     let lab::Times { image, start, boot } = up.times;
     let (image, start, boot) = (image.as_secs_f64(), start.as_secs_f64(), boot.as_secs_f64());
-    let mut text = format!(
-        "{}lab {} is up ({}): image {image:.1} s, start {start:.1} s, boot {boot:.1} s\n",
-        table(std::slice::from_ref(&up.lab)),
-        up.lab.name,
-        up.lab.driver
-    );
-    text += &format!("config: {}\n", place.config(&up.lab.name).display());
+    let mut text = table(std::slice::from_ref(&up.lab));
+    text.line(format_args!(
+        "lab {} is up ({}): image {image:.1} s, start {start:.1} s, boot {boot:.1} s",
+        up.lab.name, up.lab.driver
+    ));
+    text.line(format_args!(
+        "config: {}",
+        place.config(&up.lab.name).display()
+    ));
     if password {
         let file = place.password(&up.lab.name);
-        text += &format!("user debian, sudo with password: {}\n", file.display());
+        text.line(format_args!(
+            "user debian, sudo with password: {}",
+            file.display()
+        ));
     }
     if let Some(first) = up.lab.hosts.first() {
-        text += &format!("try: foundry lab ssh {}\n", reach(&up.lab, first));
+        text.line(format_args!(
+            "try: foundry lab ssh {}",
+            reach(&up.lab, first)
+        ));
     }
     text
 }
@@ -202,21 +211,21 @@ fn reach(lab: &Lab, host: &LabHost) -> String {
 
 fn image() -> Result<(), LabError> {
     let archive = lab::build_image(&Place::of_user()?, &tell)?;
-    print(&format!("{}\n", archive.display()));
+    print(&line(archive.display()));
     Ok(())
 }
 
 async fn list(output: Output) -> Result<(), LabError> {
     let labs = lab::list(&Place::of_user()?).await?;
     match output {
-        Output::Json => print(&json(&labs)?),
+        Output::Json => print_data(&json(&labs)?),
         Output::Text if labs.is_empty() => say("no labs; make one: foundry lab up"),
         Output::Text => print(&table(&labs)),
     }
     Ok(())
 }
 
-fn table(labs: &[Lab]) -> String {
+fn table(labs: &[Lab]) -> Page {
     let mut rows =
         vec![["LAB", "HOST", "STATE", "ADDRESS", "PORT", "USER", "DRIVER"].map(str::to_owned)];
     for lab in labs {
@@ -251,9 +260,11 @@ fn table(labs: &[Lab]) -> String {
             .zip(&widths)
             .map(|(cell, width)| format!("{cell:width$}"))
             .collect();
-        format!("{}\n", cells.join("  ").trim_end())
+        cells.join("  ").trim_end().to_owned()
     };
-    rows.iter().map(line).collect()
+    let mut page = Page::new();
+    rows.iter().for_each(|row| page.line(line(row)));
+    page
 }
 
 async fn ssh(asked: &str, command: &[String]) -> Result<(), LabError> {
@@ -284,7 +295,7 @@ async fn ssh(asked: &str, command: &[String]) -> Result<(), LabError> {
         "-l",
         &host.user,
     ]);
-    if !command.is_empty() && io::stdin().is_terminal() && io::stdout().is_terminal() {
+    if !command.is_empty() && io::stdin().is_terminal() && terminal::stdout_is_terminal() {
         ssh.arg("-t");
     }
     ssh.arg(host.address.to_string()).arg("--").args(command);
@@ -424,8 +435,12 @@ fn json<T: serde::Serialize>(value: &T) -> Result<String, LabError> {
 }
 
 /// Prints data. A reader that went away is no error of ours.
-fn print(text: &str) {
-    let _ = io::stdout().write_all(text.as_bytes());
+fn print(page: &Page) {
+    let _ = terminal::page(page);
+}
+
+fn print_data(text: &str) {
+    let _ = terminal::data(&terminal::escape_json(text));
 }
 
 #[cfg(test)]
@@ -477,7 +492,7 @@ mod tests {
     #[test]
     fn lists_in_columns() {
         assert_eq!(
-            table(&[lab("lab", &["bao-1"])]),
+            table(&[lab("lab", &["bao-1"])]).to_string(),
             "LAB  HOST   STATE    ADDRESS     PORT  USER   DRIVER\n\
              lab  bao-1  running  10.87.0.11  22    admin  namespaces\n"
         );

@@ -1,11 +1,12 @@
 //! `foundry lock`: who is at work on a stack, and the way out when a lock was left behind. Knows nothing of how it is kept.
 
+use crate::terminal::{self, Page, line};
 use clap::{Args, Subcommand};
 
 use super::Global;
 use super::exit::{CliError, CliResult, Ending};
 use super::print::{Output, print, print_json, warn};
-use super::prompt::someone_there;
+use super::prompt::{confirm, someone_there};
 use super::session::Session;
 use super::wire::Wired;
 use crate::report::Paint;
@@ -71,25 +72,24 @@ async fn take_away(session: &Session, wired: &Wired, global: &Global) -> CliResu
                     .hint("`foundry lock steal --yes` removes the lock without asking"),
             );
         }
-        let mut question = tell(name, &shown);
-        question.push_str("Remove the lock?");
+        let about = tell(name, &shown);
         let sure = tokio::task::spawn_blocking(move || {
-            dialoguer::Confirm::new()
-                .with_prompt(question)
-                .default(false)
-                .interact()
+            terminal::tell(&about);
+            confirm("Remove the lock?")
         });
-        if !matches!(sure.await, Ok(Ok(true))) {
+        if !matches!(sure.await, Ok(true)) {
             return Err(CliError::quiet(Ending::Interrupted));
         }
     }
     if steal(&session.stack, &*wired.fleet, found).await? {
-        print(&format!(
-            "The lock of stack {name} is removed from {}\n",
+        print(&line(format_args!(
+            "The lock of stack {name} is removed from {}",
             shown.host
-        ))
+        )))
     } else {
-        print(&format!("Nobody holds the lock of stack {name} any more\n"))
+        print(&line(format_args!(
+            "Nobody holds the lock of stack {name} any more"
+        )))
     }
 }
 
@@ -102,23 +102,23 @@ fn warn_of_unreachable(shown: &Shown) {
     }
 }
 
-fn tell(stack: &str, shown: &Shown) -> String {
+fn tell(stack: &str, shown: &Shown) -> Page {
     let paint = Paint::for_stdout();
     let Some(found) = &shown.held else {
-        return format!(
-            "Nobody holds the lock of stack {stack} (it would be on {})\n",
+        return line(format_args!(
+            "Nobody holds the lock of stack {stack} (it would be on {})",
             shown.host
-        );
+        ));
     };
-    let mut text = format!(
-        "Stack {} is {}, on {}\n",
+    let mut text = line(format_args!(
+        "Stack {} is {}, on {}",
         paint.strong(stack),
         paint.warn("locked"),
         shown.host
-    );
+    ));
     for (heading, value) in rows(found, shown.standing) {
-        text.push_str(&format!(
-            "  {} {value}\n",
+        text.line(format_args!(
+            "  {} {value}",
             paint.dim(&format!("{heading:>8} │"))
         ));
     }

@@ -50,6 +50,7 @@ mod support;
 mod version;
 mod wire;
 
+use crate::terminal::{self, Page, shown};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -136,13 +137,22 @@ pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
+            // Once more with arguments that do nothing but stand there: the message quotes them.
+            let args = std::env::args_os().map(|arg| shown(&arg.to_string_lossy()).into_owned());
+            let error = Cli::try_parse_from(args).err().unwrap_or(error);
             // Help and version are answers, not mistakes.
             let asked = !error.use_stderr();
             let version = error.kind() == clap::error::ErrorKind::DisplayVersion;
+            let mut page = Page::new();
             if version && version::in_full(std::env::args_os().skip(1)) {
-                let _ = print::print(&version::text());
+                page.drawn(&version::text());
             } else {
-                let _ = error.print();
+                page.drawn(&terminal::from_ansi(&error.render().ansi().to_string()));
+            }
+            if asked {
+                let _ = terminal::page(&page);
+            } else {
+                terminal::tell(&page);
             }
             return if asked {
                 ExitCode::SUCCESS

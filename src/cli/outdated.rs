@@ -1,9 +1,9 @@
 //! `stack outdated`: what the config names and what runs, beside the newest releases that the table of versions knows.
 //! Asks no release page: it knows what this Foundry knows, and what people's own table adds.
 
+use crate::terminal::{Page, style};
 use std::collections::BTreeSet;
 
-use console::style;
 use serde::Serialize;
 
 use super::Global;
@@ -186,7 +186,7 @@ fn installed(
     found.into_iter().collect()
 }
 
-fn text(rows: &[Row], looked: bool) -> String {
+fn text(rows: &[Row], looked: bool) -> Page {
     let shown = |version: &Option<String>| version.clone().unwrap_or_else(|| "-".to_owned());
     let cells = rows.iter().map(|row| {
         let installed: Vec<String> = row
@@ -228,9 +228,9 @@ fn text(rows: &[Row], looked: bool) -> String {
         .flat_map(|row| row.notes.iter().map(move |note| (row, note)));
     for (at, (row, note)) in notes.enumerate() {
         if at == 0 {
-            out.push('\n');
+            out.gap();
         }
-        out += &format!("{}: {note}\n", row.component);
+        out.line(format_args!("{}: {note}", row.component));
     }
     out
 }

@@ -1,9 +1,8 @@
 //! `foundry plan` and `foundry explain`: what would run and why. Looks, and changes nothing.
 
+use crate::terminal::{Page, one_line, style};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
-use console::style;
 use serde::Serialize;
 
 use super::Global;
@@ -97,11 +96,10 @@ async fn show_as(
     let looked = look(session, &wired, selection, &|_| {}).await?;
     match shown.output {
         Output::Json => print_json(&PlanJson::of(session, &looked, selection))?,
-        Output::Text => print(
-            &wired
-                .masker
-                .mask(&text(session, &looked, selection, shown.all)),
-        )?,
+        Output::Text => {
+            let page = text(session, &looked, selection, shown.all);
+            print(&page.changed(|text| wired.masker.mask(text).into_owned()))?;
+        }
     }
     ending(&looked.plan, selection, shown.detailed_exitcode)
 }
@@ -128,8 +126,8 @@ struct Line<'a> {
 }
 
 /// Draws a plan for people.
-pub fn text(session: &Session, looked: &Looked, selection: &Selection, all: bool) -> String {
-    let mut out = String::new();
+pub fn text(session: &Session, looked: &Looked, selection: &Selection, all: bool) -> Page {
+    let mut out = Page::new();
     let graph = &session.graph;
     let mut lines: Vec<Line<'_>> = Vec::new();
     let mut index: BTreeMap<(&str, String, String), usize> = BTreeMap::new();
@@ -203,7 +201,7 @@ pub fn text(session: &Session, looked: &Looked, selection: &Selection, all: bool
                 if line.hosts.len() > 1 {
                     reason_for_all(reason)
                 } else {
-                    reason.to_string()
+                    one_line(&reason.to_string()).into_owned()
                 }
             })
             .collect::<Vec<_>>();
@@ -221,7 +219,7 @@ pub fn text(session: &Session, looked: &Looked, selection: &Selection, all: bool
         }
     }
     if !lines.is_empty() {
-        out.push('\n');
+        out.gap();
     }
     let told: Vec<String> = counts
         .values()
@@ -244,9 +242,12 @@ pub fn text(session: &Session, looked: &Looked, selection: &Selection, all: bool
     );
     for (host, answer) in session.stack.hosts.iter().zip(&looked.observed.hosts) {
         if let Some(Err(error)) = answer {
-            let _ = writeln!(out, "{} {error}", style("unreachable:").red().bold());
+            out.message(format_args!(
+                "{} {error}",
+                style("unreachable:").red().bold()
+            ));
             if let Some(hint) = &error.hint {
-                let _ = writeln!(out, "  {}: {hint}", host.name);
+                out.message(format_args!("  {}: {hint}", host.name));
             }
         }
     }
@@ -272,7 +273,7 @@ fn reason_for_all(reason: &Reason) -> String {
             let own = on.rsplit_once('@').map_or(on.as_str(), |(step, _)| step);
             reason.to_string().replace(on.as_str(), own)
         }
-        other => other.to_string(),
+        other => one_line(&other.to_string()).into_owned(),
     }
 }
 
@@ -293,17 +294,19 @@ fn rank(verdict: Verdict) -> u8 {
     }
 }
 
-/// Pads and colours a verdict.
+/// Colours a verdict and pads it.
 pub fn paint(verdict: Verdict) -> String {
-    let word = style(format!("{:<9}", verdict.to_string()));
-    match verdict {
+    let word = verdict.to_string();
+    let blanks = " ".repeat(9_usize.saturating_sub(word.len()));
+    let word = style(word);
+    let word = match verdict {
         Verdict::Satisfied => word.green(),
         Verdict::Missing | Verdict::Changed => word.yellow(),
         Verdict::Drifted => word.magenta(),
         Verdict::Maybe => word.cyan(),
         Verdict::Blocked => word.red(),
-    }
-    .to_string()
+    };
+    format!("{word}{blanks}")
 }
 
 /// A plan as data.
@@ -345,14 +348,14 @@ pub async fn explain(args: ExplainArgs, global: &Global) -> CliResult {
     let selection = session.select(&args.targets)?;
     let wired = Wired::new(&session, global, None, None)?;
     let looked = look(&session, &wired, &selection, &|_| {}).await?;
-    let mut out = String::new();
+    let mut out = Page::new();
     for (number, id) in selection.asked.iter().enumerate() {
         if number > 0 {
-            out.push('\n');
+            out.gap();
         }
         explain_step(&mut out, &session, &looked, id);
     }
-    print(&wired.masker.mask(&out))
+    print(&out.changed(|text| wired.masker.mask(text).into_owned()))
 }
 
 /// Returns whether a fact is a digest on a step that has secrets: of a file that holds one, as far as anybody can tell.
@@ -370,7 +373,7 @@ fn fingerprint(name: &str, fact: &Fact, fingerprints: &Fingerprints) -> String {
         .unwrap_or_else(|| REDACTED.to_owned())
 }
 
-fn explain_step(out: &mut String, session: &Session, looked: &Looked, id: StepId) {
+fn explain_step(out: &mut Page, session: &Session, looked: &Looked, id: StepId) {
     let graph = &session.graph;
     let step = graph.step(id);
     let _ = writeln!(out, "{}", style(&step.label).bold());
@@ -417,7 +420,7 @@ fn explain_step(out: &mut String, session: &Session, looked: &Looked, id: StepId
     if let Some(decision) = looked.plan.decision(id) {
         let _ = writeln!(out, "  verdict  {}", paint(decision.verdict).trim_end());
         for reason in &decision.reasons {
-            let _ = writeln!(out, "           {reason}");
+            let _ = writeln!(out, "           {}", one_line(&reason.to_string()));
         }
     }
     let filled = looked.plan.known.fill(&step.inputs);
@@ -448,7 +451,7 @@ fn explain_step(out: &mut String, session: &Session, looked: &Looked, id: StepId
             );
         }
         Some(Err(fault)) => {
-            let _ = writeln!(out, "  facts    none: {fault}");
+            let _ = writeln!(out, "  facts    none: {}", one_line(&fault.message));
         }
         Some(Ok(facts)) => {
             let _ = writeln!(out, "  facts    (* is compared with what is wanted)");

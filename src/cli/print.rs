@@ -1,11 +1,12 @@
-//! Data goes to standard output, here. A reader that went away (`| head`) is no error.
+//! Data goes to standard output, what people are to know on the way to standard error; both by the one border of
+//! [`crate::terminal`].
 
-use std::io::Write;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::exit::{CliError, CliResult};
+use crate::terminal::{self, Page, one_line, style, width};
 
 /// How a listing is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -17,69 +18,62 @@ pub enum Output {
     Json,
 }
 
-/// Writes `text` to standard output.
-pub fn print(text: &str) -> CliResult {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
+/// Writes a page to standard output.
+pub fn print(page: &Page) -> CliResult {
+    Ok(terminal::page(page)?)
+}
+
+/// Writes data to standard output: byte for byte, unless that is a terminal.
+pub fn print_data(text: &str) -> CliResult {
+    Ok(terminal::data(text)?)
 }
 
 /// Writes to standard error what people are to know on the way.
 pub fn say(text: &str) {
-    // Nobody is left to tell when standard error itself is gone.
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    terminal::tell(&terminal::block(text));
 }
 
 /// Writes a warning to standard error.
 pub fn warn(text: &str) {
-    let mut err = std::io::stderr().lock();
-    // Nobody is left to tell when standard error itself is gone.
-    let _ = writeln!(
-        err,
-        "{} {text}",
-        console::style("warning:").yellow().bold().for_stderr()
-    );
+    let head = style("warning:").yellow().bold();
+    terminal::tell(&terminal::block(format_args!("{head} {text}")));
 }
 
 /// Writes `data` to standard output as JSON.
 pub fn print_json(data: &impl Serialize) -> CliResult {
     let mut text = serde_json::to_string_pretty(data).map_err(CliError::failed)?;
     text.push('\n');
-    print(&text)
+    Ok(terminal::data(&terminal::escape_json(&text))?)
 }
 
-/// Lays rows out in columns; the last column is not padded. Colours don't count as width.
-pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let width = |column: usize| {
-        let cells = rows
-            .iter()
-            .filter_map(|row| row.get(column))
-            .map(|cell| console::measure_text_width(cell));
-        cells
-            .chain(head.get(column).map(|title| title.len()))
-            .max()
-            .unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+/// Lays rows out in columns; the last column is not padded. Styles don't count as width. Words of others stay in their cell.
+pub fn table(head: &[&str], rows: &[Vec<String>]) -> Page {
+    let rows: Vec<Vec<_>> = rows
+        .iter()
+        .map(|row| row.iter().map(|cell| one_line(cell)).collect())
+        .collect();
+    let widths: Vec<usize> = (0..head.len())
+        .map(|column| {
+            let cells = rows.iter().filter_map(|row| row.get(column));
+            let cells = cells.map(|cell| width(cell));
+            cells.chain([head[column].len()]).max().unwrap_or(0)
+        })
+        .collect();
     let line = |cells: &mut dyn Iterator<Item = &str>| {
         let padded: Vec<String> = cells
             .zip(&widths)
-            .map(|(cell, width)| {
-                console::pad_str(cell, *width, console::Alignment::Left, None).into_owned()
+            .map(|(cell, wanted)| {
+                format!("{cell}{}", " ".repeat(wanted.saturating_sub(width(cell))))
             })
             .collect();
-        format!("{}\n", padded.join("  ").trim_end())
+        padded.join("  ").trim_end().to_owned()
     };
-    let mut out = console::style(line(&mut head.iter().copied()).trim_end())
-        .dim()
-        .to_string()
-        + "\n";
-    for row in rows {
-        out += &line(&mut row.iter().map(String::as_str));
+    let mut page = Page::new();
+    page.line(style(line(&mut head.iter().copied())).dim());
+    for row in &rows {
+        page.line(line(&mut row.iter().map(AsRef::as_ref)));
     }
-    out
+    page
 }
 
 /// Returns a duration in seconds as people read it.
@@ -98,14 +92,14 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        console::set_colors_enabled(false);
         let rows = vec![
             vec!["a".into(), "long one".into()],
             vec!["bbbb".into(), "x".into()],
+            vec!["c\nd".into(), "\u{1b}[2J\r\n::error::".into()],
         ];
         assert_eq!(
-            table(&["N", "WHAT"], &rows),
-            "N     WHAT\na     long one\nbbbb  x\n"
+            table(&["N", "WHAT"], &rows).to_string(),
+            "N     WHAT\na     long one\nbbbb  x\nc d   ^[[2J ::error::\n"
         );
     }
 

@@ -1,10 +1,11 @@
 //! Asks the person at the terminal: passwords without echo, unknown host keys with their fingerprint.
 //! Does not know what the answers are used for.
 
-use std::io::IsTerminal;
+use crate::terminal::{self, Page, shown, style};
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 
-use console::{Term, style};
+use console::Term;
 use futures::future::BoxFuture;
 
 use crate::report::Pause;
@@ -14,7 +15,7 @@ use crate::target::host::{OfferedKey, Password, PasswordWanted, Prompts};
 /// Returns whether there is a person to ask: both ways of the terminal are one, and `--yes` was not given.
 #[must_use]
 pub fn someone_there(assume_yes: bool) -> bool {
-    !assume_yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+    !assume_yes && std::io::stdin().is_terminal() && terminal::stderr_is_terminal()
 }
 
 /// The terminal's [`Prompts`].
@@ -43,7 +44,6 @@ impl Prompts for TerminalPrompts {
     fn trust_host_key<'a>(&'a self, offered: &'a OfferedKey) -> BoxFuture<'a, bool> {
         let offered = offered.clone();
         let answer = ask(self.pause.clone(), move || {
-            let term = Term::stderr();
             let OfferedKey {
                 host,
                 address,
@@ -53,31 +53,47 @@ impl Prompts for TerminalPrompts {
                 recorded_in,
                 ..
             } = offered;
-            let told = format!(
-                "\nNothing is known yet of the key of host {host} ({address}):\n  {algorithm} {}",
-                style(fingerprint).bold().for_stderr()
-            );
-            term.write_line(&told).ok()?;
+            let mut page = Page::new();
+            page.gap();
+            page.line(format_args!(
+                "Nothing is known yet of the key of host {host} ({address}):"
+            ));
+            page.line(format_args!("  {algorithm} {}", style(fingerprint).bold()));
             if let Some(note) = note {
-                term.write_line(&format!("  {note}")).ok()?;
+                page.words("  ", &note);
             }
-            dialoguer::Confirm::new()
-                .with_prompt(format!(
-                    "Is it the right one? A yes is recorded in {}",
-                    recorded_in.display()
-                ))
-                .default(false)
-                .interact_on(&term)
-                .ok()
+            terminal::tell(&page);
+            Some(confirm(&format!(
+                "Is it the right one? A yes is recorded in {}",
+                recorded_in.display()
+            )))
         });
         Box::pin(async move { answer.await.unwrap_or(false) })
     }
 }
 
+/// Returns a question as it may stand on the terminal: names and addresses in it do nothing but stand there.
+pub fn asked(question: &str) -> String {
+    terminal::to_ansi(&shown(question))
+}
+
+/// Asks for a yes; anything else is none. Of several lines the last is the question.
+pub fn confirm(question: &str) -> bool {
+    let (about, question) = question.rsplit_once('\n').unwrap_or(("", question));
+    if !about.is_empty() {
+        terminal::tell(&terminal::block(about));
+    }
+    dialoguer::Confirm::new()
+        .with_prompt(asked(question))
+        .default(false)
+        .interact_on(&Term::stderr())
+        .unwrap_or(false)
+}
+
 /// Asks for a value without echo; `None` when the person declines (Ctrl-C, end of input) or says nothing.
 pub fn hidden(prompt: &str) -> Option<Secret<String>> {
     dialoguer::Password::new()
-        .with_prompt(prompt)
+        .with_prompt(asked(prompt))
         .allow_empty_password(true)
         .interact_on(&Term::stderr())
         .ok()

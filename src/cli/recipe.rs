@@ -1,6 +1,7 @@
 //! `foundry recipe lint|list|show`, and the catalog that every command works with: what is in the binary, overlaid by
 //! the user's folder. Reads files and runs shellcheck; what is right or wrong is decided in `catalog` and `graph`.
 
+use crate::terminal::{Page, from_ansi, line};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
@@ -103,14 +104,16 @@ fn lint_command(home: &Home, dir: Option<&Path>, output: Output) -> CliResult {
     }
     match output {
         Output::Json => print_json(&findings(&found).collect::<Vec<_>>())?,
-        Output::Text if found.is_empty() => print("nothing found\n")?,
+        Output::Text if found.is_empty() => print(&line("nothing found"))?,
         Output::Text => {
-            let drawn: Vec<String> = found
-                .files
-                .iter()
-                .map(|file| render(file, style()))
-                .collect();
-            print(&drawn.join("\n"))?;
+            let mut page = Page::new();
+            for (at, file) in found.files.iter().enumerate() {
+                if at > 0 {
+                    page.gap();
+                }
+                page.drawn(&from_ansi(&render(file, style())));
+            }
+            print(&page)?;
         }
     }
     if found.is_empty() {
@@ -195,13 +198,13 @@ fn show(home: &Home, name: &str, output: Output) -> CliResult {
             vec![name.clone(), step.uses.clone(), after.join(", ")]
         })
         .collect();
-    print(&format!(
-        "{}\n{}\n\n{}\n{}",
-        recipe.summary,
-        recipe.written.source.name,
-        table(&["SETTING", "TYPE", "WHAT"], &rows),
-        table(&["STEP", "TASK", "AFTER"], &steps)
-    ))
+    let mut page = line(&recipe.summary);
+    page.line(&recipe.written.source.name);
+    page.gap();
+    page.page(&table(&["SETTING", "TYPE", "WHAT"], &rows));
+    page.gap();
+    page.page(&table(&["STEP", "TASK", "AFTER"], &steps));
+    print(&page)
 }
 
 /// Returns the files of the catalog: those built in, overlaid by `tasks/` and `recipes/` of `dir`.

@@ -1,5 +1,6 @@
 //! `foundry report`: several records of runs as one. Reads files; asks no host anything.
 
+use crate::terminal::{Page, one_line};
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -105,23 +106,23 @@ fn record(name: &str) -> Result<Vec<Event>, CliError> {
     Ok(Record::read(&folder, &run)?.events)
 }
 
-fn text(merged: &Merged) -> String {
+fn text(merged: &Merged) -> Page {
     let paint = Paint::for_stdout();
-    let mut out = String::new();
+    let mut out = Page::new();
     for part in &merged.parts {
         let end = match (&part.refused, part.ended) {
-            (Some(refused), _) => paint.bad(refused),
+            (Some(refused), _) => paint.bad(&one_line(refused)),
             (None, true) => paint.good("ended"),
             (None, false) => paint.bad("broke off"),
         };
         let shard = part.run.shard.as_deref().unwrap_or("-");
-        out += &format!(
-            "{}  {shard:>7}  after {:>6}  {end}\n",
+        out.line(format_args!(
+            "{}  {shard:>7}  after {:>6}  {end}",
             part.run.run,
             span(part.after_ms)
-        );
+        ));
     }
-    out.push('\n');
+    out.gap();
     for step in &merged.outcomes {
         if step.state.is_done() {
             continue;
@@ -132,18 +133,22 @@ fn text(merged: &Merged) -> String {
         } else {
             paint.warn(&state)
         };
-        out += &format!("{state} {}  {}\n", step.label, step.why());
+        out.line(format_args!(
+            "{state} {}  {}",
+            step.label,
+            one_line(&step.why())
+        ));
     }
     for shard in &merged.missing {
-        out += &format!(
-            "{} has no end on record\n",
+        out.line(format_args!(
+            "{} has no end on record",
             paint.bad(&format!("shard {shard}"))
-        );
+        ));
     }
-    out += &format!(
-        "{} in {}\n",
+    out.line(format_args!(
+        "{} in {}",
         counted(&merged.counts, paint),
         span(merged.ms)
-    );
+    ));
     out
 }

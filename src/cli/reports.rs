@@ -8,6 +8,7 @@ use super::exit::{CliError, CliResult};
 use super::print::{Output, warn};
 use super::session::Session;
 use crate::report::{EventLog, GitHub, Kept, Kind, Lines, Live, Paint, Plain, Report, Reporter};
+use crate::terminal;
 
 /// Where the page of timings goes unless said.
 const TIMINGS: &str = "foundry-timings.html";
@@ -57,9 +58,9 @@ pub fn reports(
 ) -> Result<Vec<Box<dyn Report>>, CliError> {
     let paint = Paint::for_stderr();
     let shown: Box<dyn Report> = match output {
-        Output::Json => Box::new(Lines::new(io::stdout())),
-        Output::Text if console::Term::stderr().is_term() => Box::new(Live::stderr(paint)),
-        Output::Text => Box::new(Plain::new(io::stderr(), paint)),
+        Output::Json => Box::new(Lines::new(terminal::events())),
+        Output::Text if terminal::stderr_is_terminal() => Box::new(Live::stderr(paint)),
+        Output::Text => Box::new(Plain::new(terminal::runner(), paint)),
     };
     let mut all: Vec<Box<dyn Report>> = vec![Box::new(EventLog::new(session.home.runs())), shown];
     let (events, files): (Vec<_>, Vec<_>) = options
@@ -79,7 +80,7 @@ pub fn reports(
         all.push(Box::new(Kept::new(files)));
     }
     if on_github() {
-        all.push(Box::new(GitHub::new(io::stderr(), summary_file())));
+        all.push(Box::new(GitHub::new(terminal::runner(), summary_file())));
     }
     Ok(all)
 }

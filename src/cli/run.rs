@@ -1,6 +1,5 @@
 //! `foundry run`: the record of past runs. Reads the event logs in the user's cache; asks no host anything.
 
-use std::io;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -8,7 +7,7 @@ use serde::Serialize;
 
 use super::exit::{CliError, CliResult};
 use super::home::Home;
-use super::print::{Output, print, print_json, table};
+use super::print::{Output, print, print_data, print_json, table};
 use super::run_compare::{Critical, Diff};
 use crate::event::{
     Final, HostProbed, HostUnreachable, RunStarted, StepFinished, StepPlanned, Summary, What,
@@ -17,6 +16,7 @@ use crate::report::{
     Entry, Fate, Live, Merged, Paint, Plain, Record, RecordError, Report, Reporter, failures, find,
     finished, list, span, summary, timings,
 };
+use crate::terminal::{self, Page, one_line};
 
 /// Looks at past runs: what they did, what failed, how it looked
 #[derive(Debug, Args)]
@@ -170,11 +170,11 @@ pub fn run(args: &RunArgs) -> CliResult {
         RunCommand::Timings { which, file } => {
             let page = timings(&merged(&record(which)?));
             if file == "-" {
-                return print(&page);
+                return print_data(&page);
             }
             std::fs::write(file, page)
                 .map_err(|error| CliError::failed(format!("can't write {file}: {error}")))?;
-            print(&format!("{file}\n"))
+            print(&terminal::line(file))
         }
         RunCommand::CriticalPath { which, output } => {
             let critical = Critical::of(&merged(&record(which)?));
@@ -252,9 +252,9 @@ impl<'a> Whole<'a> {
     }
 }
 
-fn listing(entries: &[Entry]) -> String {
+fn listing(entries: &[Entry]) -> Page {
     if entries.is_empty() {
-        return "No run is on record yet: `foundry build stack` makes the first\n".to_owned();
+        return terminal::line("No run is on record yet: `foundry build stack` makes the first");
     }
     let paint = Paint::for_stdout();
     let number =
@@ -279,8 +279,10 @@ fn listing(entries: &[Entry]) -> String {
     table(&["RUN", "END", "TOOK", "RAN", "FAILED", "COMMAND"], &rows)
 }
 
-fn lines(lines: &[String]) -> String {
-    lines.iter().map(|line| format!("{line}\n")).collect()
+fn lines(lines: &[String]) -> Page {
+    let mut page = Page::new();
+    lines.iter().for_each(|line| page.line(line));
+    page
 }
 
 fn fate(fate: Fate, paint: Paint) -> String {
@@ -321,15 +323,19 @@ fn showing(record: &Record) -> Vec<String> {
                 }
                 _ => finished(step, picture, paint),
             }),
-            What::Note { text } => lines.push(format!("{} {text}", paint.hint("note:"))),
-            What::Warning { text } => lines.push(format!("{} {text}", paint.warn("warning:"))),
+            What::Note { text } => {
+                lines.push(format!("{} {}", paint.hint("note:"), one_line(text)));
+            }
+            What::Warning { text } => {
+                lines.push(format!("{} {}", paint.warn("warning:"), one_line(text)));
+            }
             _ => {}
         }
     }
     lines.push(String::new());
     match &picture.summary {
         Some(end) => match &end.refused {
-            Some(refused) => lines.push(refused.to_string()),
+            Some(refused) => lines.extend(refused.lines().map(str::to_owned)),
             None => lines.extend(summary(end, paint)),
         },
         None => lines.push(format!(
@@ -357,12 +363,12 @@ fn failing(record: &Record) -> Vec<String> {
 }
 
 fn replay(record: &Record, speed: f64, output: Drawing) -> CliResult {
-    let terminal = console::Term::stderr().is_term();
+    let terminal = terminal::stderr_is_terminal();
     let paint = Paint::for_stderr();
     let report: Box<dyn Report> = match output {
         Drawing::Auto if terminal => Box::new(Live::stderr(paint)),
-        Drawing::Auto | Drawing::Plain => Box::new(Plain::new(io::stderr(), paint)),
-        Drawing::Json => Box::new(crate::report::Lines::new(io::stdout())),
+        Drawing::Auto | Drawing::Plain => Box::new(Plain::new(terminal::runner(), paint)),
+        Drawing::Json => Box::new(crate::report::Lines::new(terminal::events())),
     };
     let reporter = Reporter::start(vec![report]);
     let sink = reporter.sink();

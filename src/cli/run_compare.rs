@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::print::table;
 use crate::report::{Merged, Outcome, Paint, span};
+use crate::terminal::{Page, line};
 
 /// A step on the critical path.
 #[derive(Debug, Serialize)]
@@ -60,9 +61,9 @@ impl Critical {
     }
 
     /// Draws it for people.
-    pub fn text(&self, paint: Paint) -> String {
+    pub fn text(&self, paint: Paint) -> Page {
         if self.steps.is_empty() {
-            return "No step of that run took any time, or its end is not on record\n".to_owned();
+            return line("No step of that run took any time, or its end is not on record");
         }
         let rows: Vec<Vec<String>> = self
             .steps
@@ -81,21 +82,22 @@ impl Critical {
             })
             .collect();
         let mut out = table(&["AT", "WAITED", "TOOK", "STEP"], &rows);
-        out += &format!(
-            "\n{} of {} in {} steps",
+        out.gap();
+        let mut told = format!(
+            "{} of {} in {} steps",
             span(self.path_ms),
             span(self.ms),
             self.steps.len()
         );
         // Hundredths, without floating point.
         if let Some(ratio) = (self.ms * 100).checked_div(self.path_ms) {
-            out += &format!(
+            told += &format!(
                 ": the run took {}.{:02} times its critical path",
                 ratio / 100,
                 ratio % 100
             );
         }
-        out.push('\n');
+        out.line(told);
         out
     }
 }
@@ -174,15 +176,15 @@ impl Diff {
     }
 
     /// Draws it for people.
-    pub fn text(&self) -> String {
+    pub fn text(&self) -> Page {
         let state =
             |side: Option<Side>| side.map_or_else(|| "-".to_owned(), |side| side.state.to_string());
         let time = |side: Option<Side>| side.map_or_else(|| "-".to_owned(), |side| span(side.ms));
-        let mut out = format!(
-            "The run took {}, before {}\n",
+        let mut out = line(format_args!(
+            "The run took {}, before {}",
             span(self.after_ms),
             span(self.before_ms)
-        );
+        ));
         let lists = [
             (
                 "Ended otherwise",
@@ -195,22 +197,23 @@ impl Diff {
             if steps.is_empty() {
                 continue;
             }
-            out += &format!("\n{title}: {}\n", steps.len());
+            out.gap();
+            out.line(format_args!("{title}: {}", steps.len()));
             let rows: Vec<Vec<String>> = steps
                 .iter()
                 .take(SHOWN)
                 .map(|step| vec![cell(step.before), cell(step.after), step.label.clone()])
                 .collect();
-            out += &table(&["BEFORE", "AFTER", "STEP"], &rows);
+            out.page(&table(&["BEFORE", "AFTER", "STEP"], &rows));
             if steps.len() > SHOWN {
-                out += &format!(
-                    "… and {} more; `--output json` has all\n",
+                out.line(format_args!(
+                    "… and {} more; `--output json` has all",
                     steps.len() - SHOWN
-                );
+                ));
             }
         }
         if self.ended_otherwise.is_empty() && self.took_otherwise.is_empty() {
-            out += "Every step ended as before and took as long\n";
+            out.line("Every step ended as before and took as long");
         }
         out
     }

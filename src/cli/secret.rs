@@ -1,14 +1,15 @@
 //! `foundry secret …`: secrets of the stack in its own OpenBAO, and Foundry's token for it. Values reach standard output
 //! only when asked for, and never an argument.
 
+use crate::terminal::{self, Page};
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};
 use std::sync::Arc;
 
 use super::Global;
 use super::exit::{CliError, CliResult, Ending};
-use super::print::{Output, print, print_json, warn};
-use super::prompt::{hidden, someone_there};
+use super::print::{Output, print, print_data, print_json, warn};
+use super::prompt::{asked, confirm, hidden, someone_there};
 use super::session::Session;
 use super::wire::Wired;
 use crate::run::Keeper as _;
@@ -120,19 +121,14 @@ async fn get(
     for key in fields.keys() {
         tell_override(path, key, wired);
     }
-    if std::io::stdout().is_terminal() && !global.yes {
+    if terminal::stdout_is_terminal() && !global.yes {
         if !someone_there(global.yes) {
             return Err(
                 CliError::usage("there is nobody to ask whether it may be shown here")
                     .hint("`--yes` shows it without asking"),
             );
         }
-        let shown = dialoguer::Confirm::new()
-            .with_prompt(format!("Show {text} on this terminal?"))
-            .default(false)
-            .interact_on(&console::Term::stderr())
-            .unwrap_or(false);
-        if !shown {
+        if !confirm(&format!("Show {text} on this terminal?")) {
             return Err(CliError::quiet(Ending::Interrupted));
         }
     }
@@ -144,13 +140,13 @@ async fn get(
                 .collect();
             print_json(&plain)
         }
-        (Output::Text, Some(key)) => print(&format!("{}\n", fields[key].expose())),
+        (Output::Text, Some(key)) => print_data(&format!("{}\n", fields[key].expose())),
         (Output::Text, None) => {
             let lines: Vec<String> = fields
                 .iter()
                 .map(|(key, value)| format!("{key}={}\n", value.expose()))
                 .collect();
-            print(&lines.concat())
+            print_data(&lines.concat())
         }
     }
 }
@@ -190,7 +186,7 @@ async fn set(text: &str, interactive: bool, wired: &Wired, store: &BaoStore) -> 
     let key = match key {
         Some(key) => key.to_owned(),
         None if ask => dialoguer::Input::new()
-            .with_prompt(format!("Key within {path}"))
+            .with_prompt(asked(&format!("Key within {path}")))
             .default("value".to_owned())
             .interact_text_on(&console::Term::stderr())
             .map_err(|_| CliError::quiet(Ending::Interrupted))?,
@@ -255,12 +251,11 @@ async fn list(path: &str, output: Output, store: &BaoStore) -> CliResult {
     }
     match output {
         Output::Json => print_json(&names),
-        Output::Text => print(
-            &names
-                .iter()
-                .map(|name| format!("{name}\n"))
-                .collect::<String>(),
-        ),
+        Output::Text => {
+            let mut page = Page::new();
+            names.iter().for_each(|name| page.line(name));
+            print(&page)
+        }
     }
 }
 

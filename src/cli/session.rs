@@ -2,11 +2,11 @@
 //! Connects to nothing.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
+
 use std::sync::Arc;
 
 use super::Global;
-use super::config::style;
+use super::config::{style, tell_drawn};
 use super::exit::{CliError, Ending};
 use super::home::{Home, HomeError};
 use super::print::warn;
@@ -80,8 +80,7 @@ impl Session {
                 source: stack.source.clone(),
                 list: graph.warnings.clone(),
             };
-            // Nobody is left to tell when standard error itself is gone.
-            let _ = io::stderr().write_all(render_warnings(&warnings, style()).as_bytes());
+            tell_drawn(&render_warnings(&warnings, style()));
         }
         Ok(Self {
             home,

@@ -7,6 +7,7 @@ use super::outdated::outdated;
 use super::print::{Output, print};
 use super::session::Session;
 use super::status::status;
+use crate::terminal::line;
 
 /// Installs, checks and shows the whole stack
 #[derive(Debug, clap::Args)]
@@ -74,11 +75,11 @@ pub fn validate(global: &Global) -> CliResult {
         .iter()
         .map(|step| &*step.label.component)
         .collect();
-    print(&format!(
-        "{} is valid: stack {}, {} hosts, {} components, {steps} steps\n",
+    print(&line(format_args!(
+        "{} is valid: stack {}, {} hosts, {} components, {steps} steps",
         session.stack.source.name,
         session.stack.name,
         session.stack.hosts.len(),
         components.len(),
-    ))
+    )))
 }

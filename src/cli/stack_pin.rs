@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 
-use console::style;
 use serde::Serialize;
 
 use super::Global;
@@ -16,6 +15,7 @@ use crate::catalog::ImageRef;
 use crate::config::{Pin, PinKey, Pins};
 use crate::graph::Download;
 use crate::ops::pins::{Alarm, Asked, Change, Settled, ask, missing, settle};
+use crate::terminal::{Page, style};
 
 /// Writes down which digest everything that the stack downloads has
 #[derive(Debug, clap::Args)]
@@ -267,8 +267,8 @@ fn save(path: &Path, pins: &Pins) -> CliResult {
     Ok(())
 }
 
-fn text(settled: &Settled, file: &str, dry_run: bool) -> String {
-    let mut out = String::new();
+fn text(settled: &Settled, file: &str, dry_run: bool) -> Page {
+    let mut out = Page::new();
     let short = |digest: &Option<String>| {
         let digest = digest.as_deref().unwrap_or_default();
         digest.get(..12).unwrap_or(digest).to_owned()

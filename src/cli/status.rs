@@ -1,9 +1,8 @@
 //! `stack status`, `component status`: whether everything is as wanted, by component. Looks, and changes nothing.
 
+use crate::terminal::{Page, line, one_line, style};
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
-use console::style;
 use serde::Serialize;
 
 use super::Global;
@@ -176,7 +175,7 @@ fn component(
 /// Troubles shown of each component; the rest is counted.
 const SHOWN: usize = 8;
 
-fn text(session: &Session, looked: &Looked, components: &[ComponentStatus]) -> String {
+fn text(session: &Session, looked: &Looked, components: &[ComponentStatus]) -> Page {
     let reached = looked
         .observed
         .hosts
@@ -185,11 +184,12 @@ fn text(session: &Session, looked: &Looked, components: &[ComponentStatus]) -> S
         .filter(|answer| answer.is_ok())
         .count();
     let asked = looked.observed.hosts.iter().flatten().count();
-    let mut out = format!(
-        "{}: {reached} of {asked} hosts answered in {}\n\n",
+    let mut out = line(format_args!(
+        "{}: {reached} of {asked} hosts answered in {}",
         style(format!("Stack {}", session.stack.name)).bold(),
         seconds(looked.took)
-    );
+    ));
+    out.gap();
     let rows: Vec<Vec<String>> = components
         .iter()
         .map(|component| {
@@ -207,7 +207,7 @@ fn text(session: &Session, looked: &Looked, components: &[ComponentStatus]) -> S
             ]
         })
         .collect();
-    out += &table(
+    out.page(&table(
         &[
             "COMPONENT",
             "VERSION",
@@ -217,32 +217,32 @@ fn text(session: &Session, looked: &Looked, components: &[ComponentStatus]) -> S
             "SATISFIED",
         ],
         &rows,
-    );
+    ));
     for component in components
         .iter()
         .filter(|component| !component.troubles.is_empty())
     {
-        let _ = writeln!(out, "\n{}", style(&component.component).bold());
+        out.gap();
+        out.line(style(&component.component).bold());
         for trouble in component.troubles.iter().take(SHOWN) {
             let reason = trouble
                 .reasons
                 .first()
                 .map(ToString::to_string)
                 .unwrap_or_default();
-            let _ = writeln!(
-                out,
-                "  {}  {}  {reason}",
+            out.line(format_args!(
+                "  {}  {}  {}",
                 trouble.label,
-                super::plan::paint(trouble.verdict).trim_end()
-            );
+                super::plan::paint(trouble.verdict).trim_end(),
+                one_line(&reason)
+            ));
         }
         if component.troubles.len() > SHOWN {
-            let _ = writeln!(
-                out,
+            out.line(format_args!(
                 "  … and {} more: `foundry plan {}`",
                 component.troubles.len() - SHOWN,
                 component.component
-            );
+            ));
         }
     }
     out

@@ -1,19 +1,20 @@
 //! `foundry storage configure`: asks for a backend, checks that it answers, and writes it into the config. Keys go where secrets
 //! go, never into the file.
 
+use crate::terminal::{self, Page};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::ValueEnum;
 use dialoguer::theme::ColorfulTheme;
-use dialoguer::{Confirm, Input, Select};
+use dialoguer::{Input, Select};
 
 use super::Global;
 use super::exit::{CliError, CliResult, Ending};
 use super::host_add::ConfigFile;
 use super::print::{print, warn};
-use super::prompt::{ask, hidden, someone_there};
+use super::prompt::{ask, asked, confirm, hidden, someone_there};
 use super::secret::piped;
 use super::session::{Session, load_catalog};
 use super::storage::file;
@@ -173,9 +174,11 @@ pub(super) async fn configure(args: ConfigureArgs, global: &Global) -> CliResult
             .told
             .push(format!("written into {}", file.stack.source.name));
     }
-    let mut words = setup.told.join("\n");
-    words += "\n\nNext:\n  foundry build storage\n  foundry storage test\n";
-    print(&words)
+    let mut page = Page::new();
+    setup.told.iter().for_each(|told| page.message(told));
+    page.gap();
+    page.drawn("Next:\n  foundry build storage\n  foundry storage test");
+    print(&page)
 }
 
 /// What is found out, until it is written.
@@ -444,14 +447,7 @@ impl Setup<'_> {
                 let question = format!(
                     "{address} shows a certificate that can't be trusted ({words}).\n  SHA-256 {print}\nIs that what TrueNAS shows under Credentials › Certificates?"
                 );
-                let yes = ask(None, move || {
-                    Confirm::new()
-                        .with_prompt(question)
-                        .default(false)
-                        .interact_on(&console::Term::stderr())
-                        .ok()
-                });
-                if yes.await != Some(true) {
+                if !confirmed(question).await {
                     return Err(CliError::quiet(Ending::Interrupted));
                 }
                 certificate.fingerprint = print;
@@ -488,7 +484,7 @@ impl Setup<'_> {
                 let at = wanted
                     .and_then(|name| names.iter().position(|one| *one == name))
                     .unwrap_or(0);
-                let items = names.clone();
+                let items: Vec<String> = names.iter().map(|name| asked(name)).collect();
                 let chosen = ask(None, move || {
                     let theme = ColorfulTheme::default();
                     let select = Select::with_theme(&theme)
@@ -609,9 +605,9 @@ async fn text(prompt: &str, there: Option<String>) -> Result<String, CliError> {
     let prompt = prompt.to_owned();
     let typed = ask(None, move || {
         let theme = ColorfulTheme::default();
-        let mut input = Input::<String>::with_theme(&theme).with_prompt(prompt);
+        let mut input = Input::<String>::with_theme(&theme).with_prompt(asked(&prompt));
         input = match there {
-            Some(there) => input.default(there),
+            Some(there) => input.default(terminal::shown(&there).into_owned()),
             None => input.allow_empty(true),
         };
         input.interact_text().ok()
@@ -622,12 +618,5 @@ async fn text(prompt: &str, there: Option<String>) -> Result<String, CliError> {
 }
 
 async fn confirmed(question: String) -> bool {
-    let yes = ask(None, move || {
-        Confirm::new()
-            .with_prompt(question)
-            .default(false)
-            .interact_on(&console::Term::stderr())
-            .ok()
-    });
-    yes.await == Some(true)
+    ask(None, move || Some(confirm(&question))).await == Some(true)
 }

@@ -1,5 +1,6 @@
 //! `foundry storage list`: backends with their pools, classes, volumes, claims that wait. Changes nothing.
 
+use crate::terminal::{Page, line};
 use serde::Serialize;
 
 use super::Global;
@@ -90,36 +91,41 @@ async fn ask(reach: &Reach, backend: &Backend) -> Result<(String, Vec<Pool>), St
     Ok((version, pools))
 }
 
-fn told(listed: &Listed) -> String {
+fn told(listed: &Listed) -> Page {
     let mut parts = Vec::new();
     for backend in &listed.backends {
         let version = backend.version.as_deref().unwrap_or("does not answer");
-        let mut part = format!("TrueNAS {} ({version})\n", backend.url);
+        let mut part = line(format_args!("TrueNAS {} ({version})", backend.url));
         if !backend.pools.is_empty() {
             let rows: Vec<Vec<String>> = backend.pools.iter().map(pool).collect();
-            part += &table(&["POOL", "STATUS", "FREE", "SIZE", ""], &rows);
+            part.page(&table(&["POOL", "STATUS", "FREE", "SIZE", ""], &rows));
         }
         parts.push(part);
     }
     if let Some(cluster) = &listed.cluster {
         parts.extend(cluster_told(cluster));
     }
-    let wrong: Vec<String> = listed
-        .wrong
-        .iter()
-        .map(|words| format!("✗ {words}\n"))
-        .collect();
+    let mut wrong = Page::new();
+    for words in &listed.wrong {
+        wrong.message(format_args!("✗ {words}"));
+    }
     if !wrong.is_empty() {
-        parts.push(wrong.concat());
+        parts.push(wrong);
     }
     if parts.is_empty() {
-        return "the stack has no storage backend; `foundry storage configure` sets one up\n"
-            .to_owned();
+        return line("the stack has no storage backend; `foundry storage configure` sets one up");
     }
-    parts.join("\n")
+    let mut page = Page::new();
+    for (at, part) in parts.iter().enumerate() {
+        if at > 0 {
+            page.gap();
+        }
+        page.page(part);
+    }
+    page
 }
 
-fn cluster_told(view: &View) -> Vec<String> {
+fn cluster_told(view: &View) -> Vec<Page> {
     let mut parts = Vec::new();
     let classes: Vec<Vec<String>> = view
         .classes

@@ -1,6 +1,7 @@
 //! `foundry storage test`: backends by their API, then a volume of each class in the cluster. Takes away what it made, whatever
 //! happens.
 
+use crate::terminal::{Page, block, line, one_line};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -362,28 +363,29 @@ fn tell_backend(checked: &Checked, output: Output) -> CliResult {
     if output == Output::Json {
         return Ok(());
     }
-    let mut text = format!("TrueNAS {}\n", checked.url);
+    let mut text = line(format_args!("TrueNAS {}", checked.url));
     for check in &checked.checks {
         let mark = if check.ok { '✓' } else { '✗' };
-        text += &format!("  {mark} {}: {}\n", check.what, check.told);
+        let told = one_line(&check.told);
+        text.line(format_args!("  {mark} {}: {told}", check.what));
     }
     print(&text)
 }
 
-fn told(outcome: &Outcome) -> String {
+fn told(outcome: &Outcome) -> Page {
     match (&outcome.why, outcome.seconds) {
         (Some(why), _) => {
-            let mut text = format!("✗ class {}: {why}\n", outcome.class);
-            for line in &outcome.told {
-                text += &format!("    {line}\n");
+            let mut text = block(format_args!("✗ class {}: {why}", outcome.class));
+            for told in &outcome.told {
+                text.words("    ", told);
             }
             text
         }
-        (None, took) => format!(
-            "✓ class {}: volume {} bound, written and read back, in {}\n",
+        (None, took) => line(format_args!(
+            "✓ class {}: volume {} bound, written and read back, in {}",
             outcome.class,
             outcome.volume.as_deref().unwrap_or("?"),
             seconds(Duration::from_secs_f64(took.unwrap_or_default())),
-        ),
+        )),
     }
 }

@@ -1,5 +1,6 @@
 //! `foundry support-bundle`: what whoever helps needs to see, without secrets. Looks, and changes nothing.
 
+use crate::terminal::line;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -73,7 +74,7 @@ pub async fn support(args: SupportArgs, global: &Global) -> CliResult {
         Ok(looked) => {
             documents.push(text(
                 "plan.txt",
-                plan::text(&session, &looked, &selection, true),
+                plan::text(&session, &looked, &selection, true).to_string(),
             ));
             documents.push(text(
                 "plan.json",
@@ -87,11 +88,11 @@ pub async fn support(args: SupportArgs, global: &Global) -> CliResult {
     support::write(&path, &documents, &wired.masker)
         .map_err(|error| CliError::failed(format!("{}: {error}", path.display())))?;
     wired.fleet.close();
-    print(&format!(
-        "{} with {} files. Read it before you hand it on: journals are the programs' own words\n",
+    print(&line(format_args!(
+        "{} with {} files. Read it before you hand it on: journals are the programs' own words",
         path.display(),
         documents.len()
-    ))
+    )))
 }
 
 /// Returns the logs of the last runs, which were masked when they were written.

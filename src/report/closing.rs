@@ -24,7 +24,10 @@ pub fn closing(picture: &Picture, paint: Paint) -> Vec<String> {
         lines.push(String::new());
     }
     if let Some(refused) = &summary.refused {
-        lines.push(format!("{} {refused}", paint.bad("error:")));
+        let mut words = refused.lines();
+        let first = words.next().unwrap_or_default();
+        lines.push(format!("{} {first}", paint.bad("error:")));
+        lines.extend(words.map(|line| format!("  {line}")));
         return lines;
     }
     for rollout in &summary.rollouts {

@@ -10,6 +10,7 @@ use super::driver::Report;
 use super::merge::{Merged, Outcome};
 use super::words;
 use crate::event::{Event, Final, What};
+use crate::terminal::{one_line, shown};
 
 /// GitHub shows ten annotations of a kind and step, and drops the rest.
 const ANNOTATED: usize = 10;
@@ -104,7 +105,11 @@ pub fn markdown(merged: &Merged) -> String {
         shard.unwrap_or_default(),
         words::span(merged.ms)
     );
-    let _ = writeln!(out, "`{}`\n", first.run.command.replace('`', "'"));
+    let _ = writeln!(
+        out,
+        "`{}`\n",
+        shown(&one_line(&first.run.command)).replace('`', "'")
+    );
     for part in &merged.parts {
         if let Some(refused) = &part.refused {
             let _ = writeln!(out, "The run never began: {}\n", cell(refused));
@@ -172,16 +177,20 @@ pub fn markdown(merged: &Merged) -> String {
 
 /// Makes text fit for a cell of a table.
 fn cell(text: &str) -> String {
-    text.replace('|', "\\|")
+    shown(&one_line(text))
+        .replace('|', "\\|")
         .replace('<', "&lt;")
-        .replace(['\r', '\n'], " ")
+        // No link or picture of somebody else's.
+        .replace('[', "&#91;")
 }
 
 /// Escapes the text of an annotation.
 fn data(text: &str) -> String {
-    text.replace('%', "%25")
-        .replace('\r', "%0D")
-        .replace('\n', "%0A")
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| shown(line).replace('%', "%25"))
+        .collect();
+    lines.join("%0A")
 }
 
 /// Escapes a property of an annotation.
@@ -220,6 +229,8 @@ mod tests {
     #[test]
     fn what_would_end_an_annotation_is_escaped() {
         assert_eq!(data("50%\nof"), "50%25%0Aof");
+        assert_eq!(data("a\r\n::b\u{1b}[2J\rc"), "a%0A::b^[[2J^Mc");
+        assert_eq!(cell("![x](y)\u{1b} | <b>"), "!&#91;x](y)^&#91; \\| &lt;b>");
         assert_eq!(property("a:b, c"), "a%3Ab%2C c");
     }
 }

@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use super::merge::Outcome;
 use super::words;
 use crate::event::Final;
+use crate::terminal::shown;
 
 /// Hosts named in a failure; the rest is counted.
 const NAMED: usize = 20;
@@ -176,7 +177,7 @@ fn seconds(ms: u64) -> String {
     format!("{}.{:03}", ms / 1000, ms % 1000)
 }
 
-/// Makes text safe within XML; characters that XML can't have at all become `\u{fffd}`.
+/// Makes text safe within XML; other control characters are shown.
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -186,8 +187,10 @@ fn escape(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\n' | '\t' => out.push(c),
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('\u{fffd}'),
-            c => out.push(c),
+            '\r' => {}
+            '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
+            // What XML can't have at all, and what would turn the page around that shows it.
+            c => out.push_str(&shown(c.encode_utf8(&mut [0; 4]))),
         }
     }
     out
@@ -234,8 +237,8 @@ mod tests {
     #[test]
     fn nothing_breaks_out_of_xml() {
         assert_eq!(
-            escape("<a b=\"c\">&\u{1b}\u{0}"),
-            "&lt;a b=&quot;c&quot;&gt;&amp;\u{fffd}\u{fffd}"
+            escape("<a b=\"c\">&\u{1b}\u{0}\u{202e}\r\n"),
+            "&lt;a b=&quot;c&quot;&gt;&amp;^[^@\\u{202e}\n"
         );
     }
 }

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use super::driver::Report;
 use crate::event::Event;
+use crate::terminal::escape_json;
 
 /// Writes each event as one line of JSON.
 pub struct Lines<W> {
@@ -38,8 +39,8 @@ impl<W: Write + Send> Report for Lines<W> {
         }
         let written = serde_json::to_string(event)
             .map_err(std::io::Error::other)
-            .and_then(|mut line| {
-                line.push('\n');
+            .and_then(|line| {
+                let line = escape_json(&line).into_owned() + "\n";
                 self.to.write_all(line.as_bytes())
             });
         self.trouble = written

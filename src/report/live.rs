@@ -1,6 +1,5 @@
 //! The live screen: draws what [`screen`] says below lines that stay. Does not know what happens in a run.
 
-use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -12,6 +11,7 @@ use super::picture::Picture;
 use super::screen::{GROUPED, screen};
 use super::words;
 use crate::event::{Event, What};
+use crate::terminal::{self, shown, truncate};
 
 /// Redraws a second, at most.
 const HERTZ: u8 = 5;
@@ -56,8 +56,7 @@ impl Live {
 
     /// Writes a line that stays.
     fn keep(&self, line: &str) {
-        // Nothing can be done for a terminal that is gone.
-        let _ = self.bar.suspend(|| writeln!(io::stderr(), "{line}"));
+        self.bar.suspend(|| terminal::tell(&terminal::line(line)));
     }
 
     fn draw(&mut self) {
@@ -72,7 +71,7 @@ impl Live {
             self.paint,
         );
         if text != self.drawn {
-            self.bar.set_message(text.clone());
+            self.bar.set_message(terminal::to_ansi(&text));
             self.drawn = text;
         }
     }
@@ -84,7 +83,7 @@ fn width() -> usize {
 
 /// Cuts a line to the terminal's width: what is lost stands in full at the end.
 fn fit(line: &str) -> String {
-    console::truncate_str(line, width(), "…").into_owned()
+    truncate(&shown(line), width())
 }
 
 impl Report for Live {

@@ -1,6 +1,6 @@
 //! Colours, each with one meaning. Everything reads as well without them.
 
-use console::Style;
+use crate::terminal::{self, Styled, style};
 
 /// Paints text, or leaves it as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,56 +18,62 @@ impl Paint {
     /// Returns one that does as standard error and the user's environment (`NO_COLOR`, `CLICOLOR`) want it.
     #[must_use]
     pub fn for_stderr() -> Self {
-        Self::new(console::colors_enabled_stderr())
+        Self::new(terminal::colours().1)
     }
 
     /// Returns one that does as standard output and the user's environment want it.
     #[must_use]
     pub fn for_stdout() -> Self {
-        Self::new(console::colors_enabled())
+        Self::new(terminal::colours().0)
     }
 
     /// Green: done.
     #[must_use]
     pub fn good(self, text: &str) -> String {
-        self.with(Style::new().green(), text)
+        self.with(text, style(text).green())
     }
 
     /// Red: an error.
     #[must_use]
     pub fn bad(self, text: &str) -> String {
-        self.with(Style::new().red().bold(), text)
+        self.with(text, style(text).red().bold())
     }
 
     /// Yellow: a warning.
     #[must_use]
     pub fn warn(self, text: &str) -> String {
-        self.with(Style::new().yellow(), text)
+        self.with(text, style(text).yellow())
     }
 
     /// Cyan: what to do next, a command, a path.
     #[must_use]
     pub fn hint(self, text: &str) -> String {
-        self.with(Style::new().cyan(), text)
+        self.with(text, style(text).cyan())
     }
 
     /// Bold: what it is about.
     #[must_use]
     pub fn strong(self, text: &str) -> String {
-        self.with(Style::new().bold(), text)
+        self.with(text, style(text).bold())
     }
 
     /// Dim: beside the point.
     #[must_use]
     pub fn dim(self, text: &str) -> String {
-        self.with(Style::new().dim(), text)
+        self.with(text, style(text).dim())
     }
 
-    fn with(self, style: Style, text: &str) -> String {
+    fn with(self, text: &str, styled: Styled<&str>) -> String {
         if self.colour {
-            style.force_styling(true).apply_to(text).to_string()
+            styled.to_string()
         } else {
             text.to_owned()
         }
+    }
+
+    /// Returns whether it paints.
+    #[must_use]
+    pub fn is_coloured(self) -> bool {
+        self.colour
     }
 }

@@ -9,6 +9,7 @@ use super::paint::Paint;
 use super::picture::Picture;
 use super::words;
 use crate::event::Event;
+use crate::terminal::{self, written};
 
 /// A sign of life comes this often, if nothing else does.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -35,7 +36,8 @@ impl<W: Write + Send> Plain<W> {
     fn line(&mut self, line: &str) {
         self.spoke = Instant::now();
         // Nothing can be done for a reader that is gone.
-        let _ = writeln!(self.to, "{line}");
+        let line = written(&terminal::line(line), self.paint.is_coloured());
+        let _ = self.to.write_all(line.as_bytes());
     }
 }
 

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use console::{measure_text_width, truncate_str};
 use indexmap::IndexMap;
 
 use super::paint::Paint;
 use super::picture::Picture;
 use super::words;
 use crate::event::Final;
+use crate::terminal::{shown, truncate, width as columns};
 
 /// Running steps that are shown one by one.
 const SHOWN: usize = 8;
@@ -40,8 +40,7 @@ pub fn screen(picture: &Picture, now_ms: u64, width: usize, paint: Paint) -> Str
         None => {}
     }
     // One column is left free: a terminal may wrap a line that fills it.
-    let fit =
-        |line: String| truncate_str(line.trim_end(), width.saturating_sub(1), "…").into_owned();
+    let fit = |line: String| truncate(&shown(line.trim_end()), width.saturating_sub(1));
     lines.into_iter().map(fit).collect::<Vec<_>>().join("\n")
 }
 
@@ -247,6 +246,6 @@ fn bar(done: u32, trouble: u32, total: u32, paint: Paint) -> String {
         paint.bad(&"━".repeat(bad)),
         paint.dim(&"─".repeat(rest))
     );
-    debug_assert_eq!(measure_text_width(&bar), BAR);
+    debug_assert_eq!(columns(&bar), BAR);
     bar
 }

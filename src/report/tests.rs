@@ -181,7 +181,7 @@ fn no_line_of_the_screen_is_as_wide_as_the_terminal() {
         for ms in [0, 300, 430, 1500, 62_000] {
             for line in screen(&until(ms), ms, width, Paint::new(true)).lines() {
                 assert!(
-                    console::measure_text_width(line) < width.max(2),
+                    crate::terminal::width(line) < width.max(2),
                     "{width}: {line:?}"
                 );
             }

@@ -5,6 +5,7 @@ use super::picture::Picture;
 use crate::event::{
     Counts, Final, Reason, RolloutMoved, RolloutState, StepFinished, Summary, Verdicts, What,
 };
+use crate::terminal::one_line;
 
 /// Returns a span of time as people say it: `0.4s`, `12.3s`, `1m 04s`, `2h 05m`.
 #[must_use]
@@ -27,7 +28,7 @@ pub fn count(number: u32, one: &str) -> String {
 /// Returns one reason in words.
 #[must_use]
 pub fn reason(reason: &Reason) -> String {
-    reason.to_string()
+    one_line(&reason.to_string()).into_owned()
 }
 
 /// Returns the most telling reason, and how many more there are.
@@ -182,8 +183,8 @@ pub fn passing(what: &What, picture: &Picture, paint: Paint) -> Option<String> {
             error.lines().next().unwrap_or_default()
         )),
         What::Rollout(moved) => Some(rollout(moved, paint)),
-        What::Note { text } => Some(format!("{} {text}", paint.hint("note:"))),
-        What::Warning { text } => Some(format!("{} {text}", paint.warn("warning:"))),
+        What::Note { text } => Some(format!("{} {}", paint.hint("note:"), one_line(text))),
+        What::Warning { text } => Some(format!("{} {}", paint.warn("warning:"), one_line(text))),
         What::Interrupted { now: false } => Some(paint.warn(
             "interrupted: running steps may end, nothing new starts; Ctrl-C again stops them",
         )),
