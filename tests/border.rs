@@ -163,6 +163,7 @@ fn record() -> Vec<Event> {
             rollouts: Vec::new(),
             interrupted: false,
             refused: None,
+            journals: std::collections::BTreeMap::new(),
         }),
     ];
     (0..)

@@ -128,6 +128,7 @@ pub async fn build(
         reporter.sink(),
         wired.masker.clone(),
     );
+    wired.fleet.name_run(tell.run().as_str());
     if let Some((party, from)) = &party {
         let mine = mine(&session, &selection);
         tell.note(&format!(

@@ -17,6 +17,7 @@ use super::wire::Wired;
 use crate::config::HostId;
 use crate::graph::Target;
 use crate::ops::cluster::{Member, look};
+use crate::run::journal::{Deed, Entering, Journals};
 use crate::run::{Writer, Writers};
 use crate::target::cluster::{Access, Cluster, Sessions};
 
@@ -125,6 +126,7 @@ pub(super) struct Reach {
     /// Hosts of the component.
     pub nodes: Vec<HostId>,
     sessions: Sessions,
+    journals: Arc<Journals>,
 }
 
 impl Reach {
@@ -153,11 +155,13 @@ impl Reach {
         let wired = Wired::new(&session, global, None, None)?;
         let writers: Arc<dyn Writers> = wired.fleet.clone();
         let sessions = Sessions::new(writers, Access::default());
+        let journals = wired.journals(&session.stack);
         Ok(Self {
             session,
             wired,
             nodes,
             sessions,
+            journals,
         })
     }
 
@@ -196,6 +200,14 @@ impl Reach {
     /// Connects to a host.
     pub async fn writer(&self, host: HostId) -> Result<Arc<dyn Writer>, String> {
         let writer = self.wired.fleet.writer(host).await;
+        writer.map_err(|error| error.to_string())
+    }
+
+    /// Connects to a host to change it, which is entered there as `deed`.
+    pub async fn changer(&self, host: HostId, deed: &str) -> Result<Arc<dyn Writer>, String> {
+        let fleet: Arc<dyn Writers> = self.wired.fleet.clone();
+        let entering = Entering::new(fleet, Arc::clone(&self.journals), Deed::command(deed));
+        let writer = entering.writer(host).await;
         writer.map_err(|error| error.to_string())
     }
 

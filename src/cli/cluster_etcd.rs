@@ -93,7 +93,7 @@ async fn snapshot(reach: &Reach, name: &str) -> CliResult {
     }
     let mut why = Vec::new();
     for host in reach.servers() {
-        let taken = match reach.writer(host).await {
+        let taken = match reach.changer(host, "cluster etcd snapshot").await {
             Ok(writer) => cluster::command(&*writer, "save", name)
                 .await
                 .map_err(CliError::failed),
@@ -187,7 +187,7 @@ enum Step<'a> {
 async fn step(reach: &Reach, host: HostId, step: Step<'_>) -> CliResult {
     let name = reach.name(host);
     let writer = reach
-        .writer(host)
+        .changer(host, "cluster etcd restore")
         .await
         .map_err(|words| CliError::failed(format!("{name}: {words}")))?;
     let (words, done) = match step {

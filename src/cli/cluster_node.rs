@@ -263,7 +263,7 @@ async fn remove(
         may_leave(&votes, name)
             .map_err(|words| CliError::failed(format!("{name} stays: {words}")))?;
     }
-    let writer = match reach.writer(host).await {
+    let writer = match reach.changer(host, "cluster node remove").await {
         Ok(writer) => Some(writer),
         Err(words) if force => {
             warn(&format!(

@@ -22,7 +22,8 @@ use crate::config::{
     self, EditError, HostEntry, HostId, Source, Stack, add_host, own_field, set_host_field,
 };
 use crate::probe::{AccessError, AccessKind, Readers};
-use crate::run::Writers;
+use crate::run::journal::{Deed, Entering, Journals};
+use crate::run::{Writers, draw_run};
 use crate::secret::{Secret, SecretStore, StoreError, private};
 use crate::target::host::{
     AccessSettings, Fleet, HostKeys, OfferedKey, Password, PasswordWanted, Prompts, generate_key,
@@ -285,7 +286,7 @@ impl<'a> Adding<'a> {
             file.write(&pinned)?;
             say("its host key is pinned there");
         }
-        let fleet = fleet?;
+        let fleet = Arc::new(fleet?);
         self.give_key(file, &fleet).await?;
         fleet.close();
         self.keep(global).await
@@ -352,12 +353,16 @@ impl<'a> Adding<'a> {
     }
 
     /// Makes the host's own key, lets it in, and writes it into the config once it is known to work.
-    async fn give_key(&self, file: &mut ConfigFile, fleet: &Fleet) -> CliResult {
+    async fn give_key(&self, file: &mut ConfigFile, fleet: &Arc<Fleet>) -> CliResult {
         let name = &self.args.hostname;
         let shown = file.home.shown(&self.own);
         let user = fleet.user(self.id)?;
         let public = self.key_pair(&file.stack.name)?;
-        let writer = fleet.writer(self.id).await?;
+        let run = draw_run(jiff::Timestamp::now());
+        let journals = Journals::new(Arc::new(self.stack.clone()), &run, Vec::new());
+        let fleet: Arc<dyn Writers> = fleet.clone();
+        let entering = Entering::new(fleet, Arc::new(journals), Deed::command("host add"));
+        let writer = entering.writer(self.id).await?;
         install_key(&*writer, &self.stack.host(self.id).name, &user, &public).await?;
         say(&format!("its own key is {shown}, installed for {user}"));
         let text = set_host_field(&file.stack.source, name, "identity", &shown)?;

@@ -1,6 +1,7 @@
 //! `foundry lock`: who is at work on a stack, and the way out when a lock was left behind. Knows nothing of how it is kept.
 
-use crate::terminal::{self, Page, line};
+use std::sync::Arc;
+
 use clap::{Args, Subcommand};
 
 use super::Global;
@@ -10,7 +11,10 @@ use super::prompt::{confirm, someone_there};
 use super::session::Session;
 use super::wire::Wired;
 use crate::report::Paint;
+use crate::run::Writers;
+use crate::run::journal::{Deed, Entering};
 use crate::run::lock::{Found, LEASE, LockError, Shown, Standing, show, steal};
+use crate::terminal::{self, Page, line};
 
 /// Shows or removes the lock that keeps two runs from working on one stack at once
 #[derive(Debug, Args)]
@@ -81,7 +85,10 @@ async fn take_away(session: &Session, wired: &Wired, global: &Global) -> CliResu
             return Err(CliError::quiet(Ending::Interrupted));
         }
     }
-    if steal(&session.stack, &*wired.fleet, found).await? {
+    let journals = wired.journals(&session.stack);
+    let fleet: Arc<dyn Writers> = wired.fleet.clone();
+    let entering = Entering::new(fleet, journals, Deed::command("lock steal"));
+    if steal(&session.stack, &entering, found).await? {
         print(&line(format_args!(
             "The lock of stack {name} is removed from {}",
             shown.host

@@ -1,6 +1,7 @@
 //! The command line: the only code that prompts, prints or knows exit codes. One file per noun; each holds its
 //! clap types and its commands.
 
+mod audit;
 mod build;
 mod bundle;
 mod bundle_sign;
@@ -126,6 +127,7 @@ enum Command {
     Run(run::RunArgs),
     Report(report::ReportArgs),
     Ci(ci::CiArgs),
+    Audit(audit::AuditArgs),
     Lock(lock::LockArgs),
     SupportBundle(support::SupportArgs),
     Completion(completion::CompletionArgs),
@@ -205,6 +207,7 @@ async fn dispatch(cli: Cli) -> CliResult {
         Command::Run(args) => run::run(&args),
         Command::Report(args) => report::report(&args),
         Command::Ci(args) => ci::ci(&args, &global).await,
+        Command::Audit(args) => audit::audit(&args, &global).await,
         Command::Lock(args) => lock::lock(&args, &global).await,
         Command::SupportBundle(args) => support::support(args, &global).await,
         Command::Config(args) => configure(args, &global),

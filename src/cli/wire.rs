@@ -10,10 +10,11 @@ use super::keeper::UserKeeper;
 use super::print::warn;
 use super::prompt::TerminalPrompts;
 use super::session::Session;
-use crate::config::HostId;
+use crate::config::{HostId, Stack};
 use crate::graph::{Graph, Target};
 use crate::report::Pause;
-use crate::run::{Fenced, Gate, Keeper, Writers};
+use crate::run::journal::Journals;
+use crate::run::{Fenced, Gate, Keeper, Writers, draw_run};
 use crate::secret::{Masker, Resolver, SecretStore, environment};
 use crate::target::bao::{BaoService, BaoStore, CA, Sessions};
 use crate::target::cluster::{self, Access, ClusterService};
@@ -142,6 +143,14 @@ impl Wired {
             register_cluster(&self.fleet, &self.fenced, session, &self.masker, true);
         }
         self
+    }
+
+    /// Returns the journals of the stack's hosts for a command that is no build, as a run of its own; sudo's log names it.
+    #[must_use]
+    pub fn journals(&self, stack: &Arc<Stack>) -> Arc<Journals> {
+        let run = draw_run(jiff::Timestamp::now());
+        self.fleet.name_run(run.as_str());
+        Arc::new(Journals::new(Arc::clone(stack), &run, Vec::new()))
     }
 
     /// Returns a way to the cluster's API for what a command asks itself, and the hosts that lead there.

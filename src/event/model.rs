@@ -8,6 +8,7 @@ use super::counts::{Counts, Final, HostCounts, Verdicts};
 use super::id::RunId;
 use super::masked::Masked;
 use crate::plan::{Reason, Verdict};
+use crate::probe::Head;
 
 /// Version of the written form. A reader may meet fields and kinds of event that it does not know (see
 /// [`What::Unknown`]); the number moves only when something known changes its meaning.
@@ -297,6 +298,9 @@ pub struct Summary {
     pub longest: Vec<PathStep>,
     /// Programs sent, by host.
     pub execs: BTreeMap<String, u32>,
+    /// How far the journal of each host has come that this run changed, so that a cut one can be told later.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub journals: BTreeMap<String, Head>,
     /// How components fared that were rolled out in batches or under budgets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rollouts: Vec<RolloutEnded>,

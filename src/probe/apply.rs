@@ -11,6 +11,7 @@ use super::batch::{Ask, Batch};
 use super::fact::{Facts, Fault, Stamp};
 use super::fence::{self, Door, Refused};
 use super::frame::{self, Frames, Nonce, Section};
+use super::journal::{Entry, Head, Journal, in_words};
 use super::mask::Mask;
 use super::reader::{Program, Reply};
 use super::shell::{ShellError, assign_used_into, quote, quote_into};
@@ -56,6 +57,11 @@ pub struct Applications {
     folder: String,
     /// The file that notes the program on the host, as a word of the shell, if it goes through a door.
     work: Option<String>,
+    journal: Option<Journal>,
+    /// Where in the text the shell of the scripts is to be started.
+    shell: usize,
+    /// What that shell is called, as words: the run and the first step.
+    title: Option<String>,
     masks: Vec<Mask>,
     stamps: Vec<Option<Arc<Stamp>>>,
     asks: Vec<Arc<Ask>>,
@@ -79,6 +85,8 @@ pub enum Ended {
 pub struct Applied {
     /// Whether the script was begun, as far as the answer goes.
     pub begun: bool,
+    /// Why it was not begun: the host's journal could not be written. The host's own words.
+    pub unwritable: Option<String>,
     /// How the script ended.
     pub ended: Ended,
     /// The last 4 KiB of what it printed, errors included, in order, secrets masked.
@@ -130,9 +138,10 @@ impl Applications {
     pub fn new(stack: &str, nonce: Nonce, door: Option<&Door>) -> Self {
         let mut text = Zeroizing::new(String::new());
         frame::prelude(&mut text, &nonce);
-        let _ = writeln!(text, "setsid sh <<'__{}__' &", nonce.word());
+        let shell = text.len();
+        let _ = writeln!(text, " <<'__{}__' &", nonce.word());
         frame::prelude(&mut text, &nonce);
-        text.push_str("__w=0\n");
+        text.push_str("__well=0\n");
         text.push_str(&FUNCTIONS.replace("NONCE", nonce.word()));
         if let Some(door) = door {
             door.functions(&mut text, true);
@@ -145,10 +154,25 @@ impl Applications {
             deadline: door.map_or(Duration::ZERO, |_| fence::WAITING),
             work: door.map(Door::work),
             folder: stamps_folder(stack),
+            journal: None,
+            shell,
+            title: None,
             masks: Vec::new(),
             stamps: Vec::new(),
             asks: Vec::new(),
         }
+    }
+
+    /// Has its jobs entered into `journal`: none begins that can't be.
+    ///
+    /// # Errors
+    /// When the name of the stack can't stand in a shell.
+    pub fn entered(mut self, journal: Journal) -> Result<Self, ShellError> {
+        journal.prelude(&mut self.text)?;
+        self.text
+            .push_str(&ENTERED.replace("NONCE", self.nonce.word()));
+        self.journal = Some(journal);
+        Ok(self)
     }
 
     /// Adds a job after those that are there. One that is refused leaves nothing behind.
@@ -156,6 +180,18 @@ impl Applications {
     /// # Errors
     /// When there is no script, or an input can't be handed to one.
     pub fn add(&mut self, job: Job<'_>) -> Result<(), Fault> {
+        self.put(job, None)
+    }
+
+    /// As [`Self::add`], with what is entered of it into the host's journal.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn enter(&mut self, job: Job<'_>, entry: &Entry) -> Result<(), Fault> {
+        self.put(job, Some(entry))
+    }
+
+    fn put(&mut self, job: Job<'_>, entry: Option<&Entry>) -> Result<(), Fault> {
         let fault = |message: String| Fault {
             message,
             not_yet: false,
@@ -182,10 +218,18 @@ impl Applications {
             stdin: stdin.as_ref().map(|text| text.as_str()),
             folder: &self.folder,
             fenced: self.work.is_some(),
+            entry: self.journal.as_ref().zip(entry),
             nonce: &self.nonce,
         };
         part.render(&mut self.timed, &mut self.text, &job)
             .map_err(|error| fault(error.to_string()))?;
+        if let (Some(journal), Some(entry), None) = (&self.journal, entry, &self.title) {
+            let (run, step) = (quote(&journal.author.run), quote(&entry.step));
+            self.title = run
+                .ok()
+                .zip(step.ok())
+                .map(|(run, step)| format!("{run} {step}"));
+        }
         self.deadline += job.effect.timeout + GRACE + NOTICING;
         self.masks.push(Mask::of(job.values));
         self.stamps.push(job.stamp.cloned().map(Arc::new));
@@ -201,14 +245,36 @@ impl Applications {
             Some(work) => format!("[ ! -e {work} ] || : >{work}\n"),
             None => String::new(),
         };
+        let mut shell = "setsid sh -s foundry".to_owned();
+        if let Some(title) = &self.title {
+            let _ = write!(shell, " {title}");
+        }
+        if self.masks.len() > 1 {
+            let _ = write!(shell, " +{}", self.masks.len() - 1);
+        }
+        self.text.insert_str(self.shell, &shell);
+        let mut seal = String::new();
+        if let Some(journal) = &self.journal
+            // It was quoted before.
+            && journal.prelude(&mut seal).is_ok()
+        {
+            let _ = writeln!(
+                seal,
+                "__mark=; [ \"$__w\" -lt 2 ] || {{ __j_seal 2>/dev/null && __mark=\"\n{} j $__jn $__jp $__jh\n\"; }}\n\
+                 __held=$__mark\n\
+                 __w=$((__w != 0 && __w != 2))",
+                self.nonce.word()
+            );
+        }
         // Where nothing was done there is nothing to look at.
         let _ = write!(
             self.text,
-            "exit \"$__w\"\n\
+            "exit $((__well + ${{__jany:-0}}))\n\
              __{}__\n\
              __p=$!\n\
              wait \"$__p\"; __w=$?\n\
              kill -s KILL -- \"-$__p\" 2>/dev/null\n\
+             {seal}\
              {ended}\
              [ \"$__w\" -ne 0 ] || {{ __e 0; exit 0; }}\n",
             self.nonce.word()
@@ -294,6 +360,12 @@ impl Application {
         Frames::read(&self.nonce, reply).ended().is_ok()
     }
 
+    /// Reads how far the host's journal has come.
+    #[must_use]
+    pub fn head(&self, reply: &Reply) -> Option<Head> {
+        Frames::read(&self.nonce, reply).head
+    }
+
     /// Returns a program for the same host that has this one leave off the jobs which it has not begun.
     ///
     /// # Errors
@@ -371,7 +443,13 @@ fn applied(frames: &Frames, number: usize, mask: &Mask) -> Applied {
             Some(0) => Ok(()),
             _ => Err(String::from_utf8_lossy(&section.out).trim().to_owned()),
         });
+    let unwritable = frames
+        .section(&format!("journal{number}"))
+        .ok()
+        .filter(|section| section.status != Some(0))
+        .map(|section| in_words(&String::from_utf8_lossy(&section.out)));
     Applied {
+        unwritable,
         begun: frames.section(&format!("apply{number}")).is_ok(),
         ended,
         output: tail(&output).to_owned(),
@@ -411,10 +489,14 @@ fn tail(text: &str) -> &str {
 /// scripts say on standard error stands on standard output with the rest.
 ///
 /// A stamp is written in place: half of one is none, and until the script had ended there was no true one either.
-const FUNCTIONS: &str = r#"__a() { printf '\nNONCE o apply%s\n' "$1"; }
+///
+/// `__l` enters into the journal how the script ended: [`ENTERED`].
+const FUNCTIONS: &str = r#"__l() { :; }
+__a() { printf '\nNONCE o apply%s\n' "$1"; }
 __k() {
+__l
 [ "$__s" -eq 0 ] || { printf '\nNONCE c apply%s %s\n' "$1" "$__s"; return 0; }
-__w=1
+__well=1
 if __v "$@" 2>/dev/null; then
 printf '\nNONCE c apply%s 0\n\nNONCE o stamp%s\n\nNONCE c stamp%s 0\n' "$1" "$1" "$1"
 else
@@ -437,9 +519,27 @@ return "$1"
 const FENCED: &str = r#"__q() {
 [ -n "$__fence_why" ] || __fence_why=" $__fence_n $__fence_t $__fence_r $__fence_w"
 printf '\nNONCE o fence\n%s\n\nNONCE c fence 0\n' "$__fence_why"
-exit "$__w"
+exit "$__well"
 }
 __fence_enter || __q
+"#;
+
+/// What was entered is sealed after all scripts, by the shell that waits for them: the status of theirs is 1 if one ended
+/// well, and 2 more if one was entered.
+///
+/// `__j NUMBER FIELDS CHECK CHECK` enters that a script begins. If that can't be written it says why, and the script is left
+/// off. What can't be written of its end is missing there: that is known of each entry.
+const ENTERED: &str = r#"__j() {
+__jfields=$2 __jend=$4
+__jany=2
+__j_line began "$2" "$3" 2>/dev/null && return
+printf '\nNONCE o journal%s\n' "$1"
+__j_begin "$2" "$3" 2>&1
+set -- "$1" "$?"
+printf '\nNONCE c journal%s %s\n' "$@"
+return "$2"
+}
+__l() { __j_line ended "$__jfields" "$__jend" "$__s" 2>/dev/null; }
 "#;
 
 /// A script with a standard input of this many bytes at most gets it from a here-document, which `dash` writes without a
@@ -455,6 +555,7 @@ struct Part<'a> {
     folder: &'a str,
     /// The host's fence is looked at before it.
     fenced: bool,
+    entry: Option<(&'a Journal, &'a Entry)>,
     nonce: &'a Nonce,
 }
 
@@ -480,13 +581,20 @@ impl Part<'_> {
             quote_into(&mut stdin, text)?;
         }
         let stamp = job.stamp.map(|stamp| quote(&stamp.encode())).transpose()?;
+        let enter = match self.entry {
+            None => ":".to_owned(),
+            Some((journal, entry)) => {
+                let (fields, begins, ends) = journal.arguments(entry)?;
+                format!("__j {number} {fields} {begins} {ends}")
+            }
+        };
         // Nothing is refused after this.
         let script = timed.ready(self.script, &job.ask.label, &variables, out)?;
         let _ = writeln!(out, "if [ ! -e {recalled} ]; then");
         if self.fenced {
             out.push_str("__fence_read; __fence_ours || __q\n");
         }
-        let _ = writeln!(out, "__a {number}");
+        let _ = writeln!(out, "if {enter}; then\n__a {number}");
         if job.by_stamp && job.stamp.is_some() {
             // Whatever comes of this, what was there before is no more.
             let _ = writeln!(out, "[ ! -e {folder}/{name} ] || : >{folder}/{name}");
@@ -502,7 +610,7 @@ impl Part<'_> {
         };
         let _ = writeln!(
             out,
-            "__p=$!\n__t {} {}\n__k {number} {folder} {name} {}\nfi",
+            "__p=$!\n__t {} {}\n__k {number} {folder} {name} {}\nfi\nfi",
             timed::seconds(job.effect.timeout),
             GRACE.as_secs(),
             stamp.as_deref().unwrap_or_default()

@@ -152,6 +152,8 @@ pub struct HostFacts {
     pub boot_id: String,
     /// The host's clock, seconds since the epoch.
     pub clock: i64,
+    /// What that clock showed when the host booted, if it says how long ago that was.
+    pub booted: Option<i64>,
     /// How many processes the probe started there.
     pub processes: u32,
     /// The stack's fence there: the last run that changed the host.

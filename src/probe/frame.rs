@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use super::fact::Fault;
+use super::journal::Head;
 use super::reader::Reply;
 
 /// The random word that marks the frames of one program. Letters and digits only.
@@ -39,6 +40,8 @@ impl Nonce {
 /// NAME` closes it with the status in `$__s` and what was said on standard error in `$__err`; `__e COUNT` ends the program.
 /// `__b NAME` opens one for a script, whose standard error comes as it is.
 ///
+/// What a program has to say before its first frame may be in `__mark`.
+///
 /// Every line written is a packet of SSH, and one more time that both sides wake up. So a frame's end waits for the next
 /// one's beginning, and what tools say on standard error is kept: [`keeping`].
 pub(super) fn prelude(out: &mut String, nonce: &Nonce) {
@@ -49,7 +52,7 @@ pub(super) fn prelude(out: &mut String, nonce: &Nonce) {
          unset POSIXLY_CORRECT ENV LANGUAGE GREP_OPTIONS IFS\n\
          umask 022\n\
          cd /\n\
-         __held=\n\
+         __held=${{__mark-}}\n\
          __o() {{ __s=0 __err=; printf '%s\\n%s o %s\\n%s' \"$__held\" {nonce} \"$1\" \"${{2-}}\"; __held=; }}\n\
          __b() {{ __o \"$1\"; printf '\\n%s o %s\\n' {nonce} \"$1\" >&2; }}\n\
          __y() {{ [ -z \"$__said\" ] || __err=\"$__err$__said\n\"; }}\n\
@@ -115,6 +118,8 @@ pub struct Frames {
     sections: HashMap<String, Section>,
     /// What the program counted, if it came to its end.
     pub end: Option<u32>,
+    /// How far it says that the host's journal has come.
+    pub head: Option<Head>,
     /// What stands outside of all frames on standard error: words of sudo, of the shell itself.
     pub stray: String,
 }
@@ -141,6 +146,7 @@ impl Frames {
                     }
                 }
                 ["e", count] => frames.end = count.parse().ok(),
+                ["j", words @ ..] => frames.head = Head::parse(words),
                 _ => {}
             }
         }

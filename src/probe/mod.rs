@@ -10,6 +10,7 @@ mod fence;
 mod fill;
 mod fold;
 mod frame;
+mod journal;
 mod mask;
 mod observe;
 mod observed;
@@ -28,6 +29,10 @@ pub use fence::{Door, Fence, Pass, Refused, WAITING, stack_folder};
 pub use fill::{Filled, Known};
 pub use fold::fold;
 pub use frame::Nonce;
+pub use journal::{
+    Author, Entered, Entry, Head, JOURNAL_FILE, JOURNAL_FILES, Journal, Told, Unwritable,
+    journal_check, journal_folder,
+};
 pub use observe::{HostAnswered, Look, Round, StepSeen, observe, read};
 pub use observed::Observed;
 pub use reader::{

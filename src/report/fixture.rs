@@ -165,6 +165,7 @@ pub(super) fn run() -> Vec<Event> {
                 label: "demo:service@b".to_owned(),
                 ms: 61_530,
             }],
+            journals: std::collections::BTreeMap::new(),
             execs: [("a".to_owned(), 3), ("b".to_owned(), 4)].into(),
             rollouts: Vec::new(),
             interrupted: false,

@@ -208,6 +208,7 @@ fn a_run_with_nothing_to_do_is_one_sentence() {
             },
             ms: 500,
             longest: Vec::new(),
+            journals: std::collections::BTreeMap::new(),
             execs: [("a".to_owned(), 1), ("b".to_owned(), 1)].into(),
             rollouts: Vec::new(),
             interrupted: false,

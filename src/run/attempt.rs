@@ -89,6 +89,8 @@ pub(super) struct Attempt {
     writers: Arc<dyn Writers>,
     /// The same through the gate, for all else.
     fenced: Arc<dyn Writers>,
+    /// The verdict for which it is run.
+    before: Verdict,
     /// Why it is run: what the first look that found something to do found.
     reasons: Vec<Reason>,
     /// Whether anything was changed, or may have been.
@@ -105,6 +107,7 @@ impl Attempt {
             id,
             writers,
             fenced,
+            before: Verdict::Maybe,
             reasons: Vec::new(),
             applied: false,
             first: true,
@@ -159,6 +162,7 @@ impl Attempt {
             }
             Verdict::Missing | Verdict::Changed | Verdict::Drifted | Verdict::Maybe => {}
         }
+        self.before = view.decision.verdict;
         if self.reasons.is_empty() {
             self.reasons.clone_from(&view.decision.reasons);
         }
@@ -205,6 +209,7 @@ impl Attempt {
         };
         self.first = false;
         self.applied = true;
+        self.before = view.decision.verdict;
         self.reasons = view.decision.reasons;
         Ok(Some(values))
     }

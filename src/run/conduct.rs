@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::attempt::hosts;
 use super::execute::{Executor, Shared, counts};
 use super::fence::Gate;
+use super::journal::Journals;
 use super::lock::Lock;
 use super::narrate::Narrator;
 use super::rollout::{Rollouts, RuleId, rules};
@@ -108,6 +109,7 @@ pub async fn run(request: RunRequest) -> Result<Summary, Circle> {
     planned(&graph, &selection, &plan, &tell);
     let work = work(&graph, &selection, &plan, limits)?;
     let asked = observed.execs.clone();
+    let journals = Arc::new(journals(&graph, &observed, &tell));
     let shared = Shared {
         graph: Arc::clone(&graph),
         plan,
@@ -119,6 +121,7 @@ pub async fn run(request: RunRequest) -> Result<Summary, Circle> {
         tell: tell.clone(),
         stop: stop.clone(),
         gate: request.gate,
+        journals: Arc::clone(&journals),
         elsewhere: selection.elsewhere.clone(),
         patience: request.patience,
     };
@@ -168,12 +171,27 @@ pub async fn run(request: RunRequest) -> Result<Summary, Circle> {
         ms: tell.ms(),
         longest,
         execs,
+        journals: journals
+            .heads()
+            .into_iter()
+            .map(|(host, head)| (graph.stack.host(host).name.to_string(), head))
+            .collect(),
         rollouts,
         interrupted: stop.is_ending(),
         refused: None,
     };
     tell.event(What::RunFinished(summary.clone()));
     Ok(summary)
+}
+
+/// Returns the journals of the hosts, for the run that `tell` speaks for.
+fn journals(graph: &Graph, observed: &Observed, tell: &Tell) -> Journals {
+    let booted = observed
+        .hosts
+        .iter()
+        .map(|host| host.as_ref()?.as_ref().ok()?.booted)
+        .collect();
+    Journals::new(Arc::clone(&graph.stack), tell.run(), booted)
 }
 
 /// Ends a run that never began to change anything, because `why`.
@@ -184,6 +202,7 @@ pub fn refuse(tell: &Tell, why: &str) -> Summary {
         ms: tell.ms(),
         longest: Vec::new(),
         execs: BTreeMap::new(),
+        journals: BTreeMap::new(),
         rollouts: Vec::new(),
         interrupted: false,
         refused: Some(tell.masked(why)),

@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use super::attempt::Failure;
 use super::elsewhere::Awaited;
 use super::fence::{Fenced, Gate, Pending};
+use super::journal::Journals;
 use super::metered::Sent;
 use super::prints::Prints;
 use super::rollout::Rule;
@@ -39,6 +40,8 @@ pub(super) struct Shared {
     pub stop: Stop,
     /// What all that changes hosts goes through.
     pub gate: Gate,
+    /// What is entered into the journals of hosts.
+    pub journals: Arc<Journals>,
     /// Steps that another shard does.
     pub elsewhere: StepSet,
     /// How long to wait for such a step.

@@ -7,6 +7,7 @@ mod elsewhere;
 mod execute;
 pub mod fence;
 mod gate;
+pub mod journal;
 pub mod lock;
 mod look;
 mod metered;
@@ -27,7 +28,7 @@ pub use conduct::{Limits, RunRequest, has_work, refuse, run};
 pub use fence::{Fenced, Gate};
 pub use schedule::{Begun, Ended, Execute, Observe, Together, schedule};
 pub use stop::Stop;
-pub use tell::{Sink, Tell};
+pub use tell::{Sink, Tell, draw_run};
 pub use work::{Circle, LaneId, Node, Work};
 
 pub use writer::{

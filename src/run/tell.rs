@@ -11,6 +11,17 @@ use crate::secret::Masker;
 /// Where events go. Must not wait.
 pub type Sink = Arc<dyn Fn(Event) + Send + Sync>;
 
+/// Draws the id of a run that begins `now`.
+#[must_use]
+pub fn draw_run(now: jiff::Timestamp) -> RunId {
+    let mut salt = [0_u8; 2];
+    // Without randomness two runs of the same second would only share a log's name.
+    let _ = getrandom::fill(&mut salt);
+    let second = now.strftime("%Y%m%d-%H%M%S").to_string();
+    RunId::new(&second, u16::from_le_bytes(salt))
+        .unwrap_or_else(|error| unreachable!("BUG: {error}"))
+}
+
 /// The voice of one run. Clones speak for the same run.
 #[derive(Clone)]
 pub struct Tell {
@@ -46,12 +57,7 @@ impl Tell {
         masker: Arc<Masker>,
     ) -> Self {
         let now = jiff::Timestamp::now();
-        let mut salt = [0_u8; 2];
-        // Without randomness two runs of the same second would only share a log's name.
-        let _ = getrandom::fill(&mut salt);
-        let salt = u16::from_le_bytes(salt);
-        let second = now.strftime("%Y%m%d-%H%M%S").to_string();
-        let run = RunId::new(&second, salt).unwrap_or_else(|error| unreachable!("BUG: {error}"));
+        let run = draw_run(now);
         let tell = Self {
             run: run.clone(),
             command: command.into(),

@@ -113,16 +113,25 @@ impl Executor {
             Err(error) => return (ready, Err(error.into())),
         };
         let door = pending.as_ref().map(Pending::door);
-        let mut program = Applications::new(&self.shared.graph.stack.name, nonce, door);
+        let journals = &self.shared.journals;
+        let program = Applications::new(&self.shared.graph.stack.name, nonce, door);
+        let mut program = match program.entered(journals.of(host)) {
+            Ok(program) => program,
+            Err(error) => {
+                let error = failed(&error.to_string()).error.as_ref().clone();
+                return (ready, Err(error));
+            }
+        };
         for one in ready {
             let added = match self.script(one.trial.step, &one.values) {
                 None => Err(failed("its target is no host")),
                 Some(script) => {
                     let stamp = one.trial.attempt.stamp(&script);
+                    let entry = one.trial.attempt.entry(&script, &stamp);
                     one.trial
                         .attempt
                         .job(&script, &stamp)
-                        .and_then(|job| program.add(job).map_err(Failure::from))
+                        .and_then(|job| program.enter(job, &entry).map_err(Failure::from))
                 }
             };
             match added {
@@ -191,6 +200,9 @@ impl Executor {
         for (one, time) in aboard.iter_mut().zip(times).skip(1) {
             one.trial.began = time.unwrap_or_else(Instant::now);
         }
+        if let Some(head) = application.head(&reply) {
+            journals.saw(host, head);
+        }
         let applied = application.read_all(&reply);
         let came = Came {
             applied,
@@ -231,6 +243,9 @@ impl Executor {
 
 /// Returns whether `applied` says for certain what became of its step.
 fn is_answer(applied: &Applied) -> bool {
+    if applied.unwritable.is_some() {
+        return true;
+    }
     match applied.ended {
         Ended::Status(_) | Ended::TookTooLong => true,
         Ended::Cut => false,

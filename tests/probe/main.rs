@@ -4,6 +4,7 @@ mod apply;
 mod batch;
 mod files;
 mod fixtures;
+mod journal;
 mod observe;
 mod scripts;
 #[path = "../support/mod.rs"]
@@ -22,8 +23,8 @@ use std::time::{Duration, Instant};
 
 use foundry::catalog::{Collector, Effect, Template, Value, Values};
 use foundry::probe::{
-    Answer, Application, Applied, Ask, Batch, Ended, Fact, Facts, Fault, Job, Nonce, ProbeScript,
-    Program, Question, Reply, Stamp,
+    Answer, Application, Applications, Applied, Ask, Batch, Ended, Fact, Facts, Fault, Job, Nonce,
+    ProbeScript, Program, Question, Reply, Stamp,
 };
 
 fn text(text: impl Into<String>) -> Value {

@@ -24,6 +24,7 @@ pub fn render(out: &mut String, wants: &Wants) -> u32 {
          __v() { __w=; IFS= read -r __w <\"$2\" && __h=\"$__h$1 $__w\n\"; }\n\
          __v kernel /proc/sys/kernel/osrelease\n\
          __v boot /proc/sys/kernel/random/boot_id\n\
+         __v uptime /proc/uptime\n\
          while IFS= read -r __w; do __h=\"${__h}os $__w\n\"; done </etc/os-release\n",
     );
     if let Some(folder) = wants.stack_folder() {
@@ -58,11 +59,15 @@ pub(super) fn read(frames: &Frames, stat: &PathAnswers<Stat>) -> Result<HostFact
         processes: frames.end.unwrap_or_default(),
         ..HostFacts::default()
     };
+    let mut uptime = None;
     let unquote = |text: &str| text.trim_matches(['"', '\'']).to_owned();
     for line in out.lines() {
         match line.split_once(' ') {
             Some(("kernel", text)) => text.clone_into(&mut facts.kernel),
             Some(("boot", text)) => text.clone_into(&mut facts.boot_id),
+            Some(("uptime", text)) => {
+                uptime = text.split('.').next().and_then(|text| text.parse().ok());
+            }
             Some(("clock", text)) => facts.clock = text.parse().unwrap_or_default(),
             Some(("arch", text)) => text.clone_into(&mut facts.arch),
             Some(("fence", text)) => facts.fence = Fence::parse(text),
@@ -81,6 +86,7 @@ pub(super) fn read(frames: &Frames, stat: &PathAnswers<Stat>) -> Result<HostFact
         let seconds = now.mtime.div_euclid(1_000_000_000);
         facts.clock = seconds.try_into().unwrap_or_default();
     }
+    facts.booted = uptime.map(|uptime: i64| facts.clock - uptime);
     if facts.arch.is_empty() {
         facts.arch = package::read(frames)
             .ok()

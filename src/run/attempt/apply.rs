@@ -11,9 +11,11 @@ use crate::event::{Reason, Verdict, What};
 use crate::graph::{Step, Target};
 use crate::plan::{Decision, decide_step, stamp};
 use crate::probe::{
-    AccessError, AccessKind, Application, Applied, Ended, Filled, Job, Seen, Stamp, ask, fold,
+    AccessError, AccessKind, Applications, Applied, Ended, Entry, Filled, Job, Seen, Stamp,
+    Unwritable, ask, fold,
 };
 use crate::run::fence::Pending;
+use crate::run::journal::{Deed, Entering, UNWRITABLE};
 use crate::run::writer::{Action, ActionContext, Actions, StepError};
 
 /// What the script does that only leaves a stamp, after an action did the work.
@@ -36,8 +38,17 @@ impl Attempt {
         // The last thing before it is sent: whether it may be.
         let pending = self.executor.door(script.host)?;
         let door = pending.as_ref().map(Pending::door);
-        let application = Application::new(self.job(script, &left)?, nonce()?, door)?;
+        let shared = &self.executor.shared;
+        let mut program = Applications::new(&shared.graph.stack.name, nonce()?, door)
+            .entered(shared.journals.of(script.host))
+            .map_err(|error| failed(error.to_string()))?;
+        let entry = self.entry(script, &left);
+        program.enter(self.job(script, &left)?, &entry)?;
+        let application = program.finish();
         let reply = writer.run(application.program()).await?;
+        if let Some(head) = application.head(&reply) {
+            shared.journals.saw(script.host, head);
+        }
         if let Some(pending) = pending
             && application.is_over(&reply)
         {
@@ -80,6 +91,20 @@ impl Attempt {
         })
     }
 
+    /// Returns what is entered of the script.
+    pub(in crate::run) fn entry(&self, script: &Script<'_>, stamp: &Stamp) -> Entry {
+        let deed = self.deed(script.step, &stamp.key);
+        self.executor.shared.journals.entry(script.host, &deed)
+    }
+
+    fn deed(&self, step: &Step, key: &str) -> Deed {
+        Deed {
+            step: step.label.to_string(),
+            key: key.to_owned(),
+            before: self.before.to_string(),
+        }
+    }
+
     /// Judges what came of a script.
     pub(in crate::run) fn judge(
         &self,
@@ -97,6 +122,9 @@ impl Attempt {
         let name = || Arc::clone(&shared.graph.stack.host(host).name);
         for line in &applied.says {
             self.say(step, line);
+        }
+        if let Some(why) = applied.unwritable {
+            return Err(unwritable(why));
         }
         match applied.ended {
             Ended::Well => {}
@@ -162,7 +190,8 @@ impl Attempt {
         let action: Arc<dyn Action> = shared.actions.action(name).ok_or_else(|| no_action(name))?;
         let say = |text: &str| self.say(step, text);
         let key = stamp(task, &step.target, values, &self.executor.prints.now()).key;
-        let context = self.context(step, &key, values, view, &say);
+        let writers = self.entering(step, &key);
+        let context = self.context(step, &key, values, view, &writers, &say);
         in_time(effect.timeout, action.apply(&context)).await?;
         if let Target::Host(host) = &step.target {
             return self.leave_stamp(step, task, effect, *host, values).await;
@@ -212,10 +241,20 @@ impl Attempt {
             .ok_or_else(|| failed(format!("there is no way to the service `{name}`")))?;
         let say = |text: &str| self.say(step, text);
         let key = stamp(task, &step.target, values, &self.executor.prints.now()).key;
-        let context = self.context(step, &key, values, view, &say);
+        let writers = self.entering(step, &key);
+        let context = self.context(step, &key, values, view, &writers, &say);
         in_time(effect.timeout, writer.apply(action, &context)).await?;
         let after = self.look(step, values).await?;
         verdict(after.decision, String::new())
+    }
+
+    /// Returns ways to hosts on which what an action changes is entered.
+    fn entering(&self, step: &Step, key: &str) -> Entering {
+        Entering::new(
+            Arc::clone(&self.fenced),
+            Arc::clone(&self.executor.shared.journals),
+            self.deed(step, key),
+        )
     }
 
     fn context<'c>(
@@ -224,6 +263,7 @@ impl Attempt {
         key: &'c str,
         values: &'c Values,
         view: &'c View,
+        writers: &'c Entering,
         say: &'c (dyn Fn(&str) + Send + Sync),
     ) -> ActionContext<'c> {
         let shared = &self.executor.shared;
@@ -236,7 +276,7 @@ impl Attempt {
             seen: &view.seen,
             facts: &view.facts,
             host_facts: &view.hosts,
-            writers: &*self.fenced,
+            writers,
             keeper: &*shared.keeper,
             say,
         }
@@ -249,6 +289,17 @@ impl Attempt {
             text: tell.masked(text),
         });
     }
+}
+
+/// Returns the failure of a script that was not begun since the host's journal could not be written.
+fn unwritable(why: String) -> Failure {
+    StepError::Failed {
+        message: Unwritable(why).to_string(),
+        output: String::new(),
+        hint: Some(UNWRITABLE.to_owned()),
+        status: None,
+    }
+    .into()
 }
 
 /// Returns the failure of a script that ended with `status`.

@@ -223,7 +223,7 @@ pub async fn active(writers: &dyn Writers, hosts: &[HostId], ca: &str) -> Result
 /// When it isn't there yet, or the host can't be reached.
 pub async fn authority(writer: &dyn Writer, ca: &str) -> Result<String, BaoError> {
     let script = Script::new("cat -- \"$ca\"\n", Duration::from_secs(30), &[("ca", ca)]);
-    match script.reply(writer).await {
+    match script.ask(writer).await {
         Ok(reply) if reply.status == Some(0) => {
             Ok(String::from_utf8_lossy(&reply.stdout).into_owned())
         }

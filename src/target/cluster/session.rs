@@ -172,7 +172,7 @@ async fn read(writer: &dyn Writer, path: &str) -> Result<String, ClusterError> {
         Duration::from_secs(30),
         &[("kubeconfig", path)],
     );
-    match script.reply(writer).await {
+    match script.ask(writer).await {
         Ok(reply) if reply.status == Some(0) => {
             Ok(String::from_utf8_lossy(&reply.stdout).into_owned())
         }

@@ -28,6 +28,7 @@ pub struct Fleet {
     ssh_config: OnceLock<Result<SshConfig, String>>,
     machines: Mutex<HashMap<HostId, Arc<Machine>>>,
     services: RwLock<HashMap<String, Service>>,
+    run: OnceLock<String>,
 }
 
 impl Fleet {
@@ -41,7 +42,14 @@ impl Fleet {
             ssh_config: OnceLock::new(),
             machines: Mutex::default(),
             services: RwLock::default(),
+            run: OnceLock::new(),
         }
+    }
+
+    /// Names the run on whose behalf hosts are reached from now on: sudo's log there shows it, and so do processes.
+    pub fn name_run(&self, run: &str) {
+        // The first stays: shells bear its name.
+        let _ = self.run.set(run.to_owned());
     }
 
     /// Hands over the adapter of a service, under the name that steps use.
@@ -121,12 +129,16 @@ impl Fleet {
         }
         let host = self.stack.host(id);
         let prompts = self.links.settings.prompts.clone();
+        let title = match self.run.get() {
+            Some(run) => format!("{}/{run}", self.stack.name),
+            None => self.stack.name.clone(),
+        };
         let machine = if host.local {
             let wire = LocalWire::new(Arc::clone(&host.name), self.links.settings.user.clone());
-            Machine::new(Box::new(wire), prompts)
+            Machine::new(Box::new(wire), prompts, title)
         } else {
             let wire = SshWire::new(Arc::clone(&self.links), self.route(id)?);
-            Machine::new(Box::new(wire), prompts)
+            Machine::new(Box::new(wire), prompts, title)
         };
         machines.insert(id, Arc::clone(&machine));
         Ok(machine)

@@ -24,6 +24,8 @@ pub(super) struct Machine {
     /// Itself, for what must go on when nobody waits for it any more.
     pub(super) me: Weak<Self>,
     pub(super) wire: Box<dyn Wire>,
+    /// What its shells are called in sudo's log.
+    pub(super) title: String,
     prompts: Option<Arc<dyn Prompts>>,
     /// What sudo takes; a refusal is remembered, so that a wrong password isn't tried until the account is locked.
     pub(super) sudo: Mutex<Result<Sudo, AccessError>>,
@@ -31,7 +33,7 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub fn new(wire: Box<dyn Wire>, prompts: Option<Arc<dyn Prompts>>) -> Arc<Self> {
+    pub fn new(wire: Box<dyn Wire>, prompts: Option<Arc<dyn Prompts>>, title: String) -> Arc<Self> {
         let sudo = if wire.is_root() {
             Sudo::Root
         } else {
@@ -40,6 +42,7 @@ impl Machine {
         Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             wire,
+            title,
             prompts,
             sudo: Mutex::new(Ok(sudo)),
             execs: AtomicU64::new(0),

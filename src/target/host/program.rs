@@ -30,7 +30,7 @@ impl Machine {
         reply: &mut Reply,
         heard: &Heard<'_>,
     ) -> Result<(), AccessError> {
-        let shell = sudo.shell();
+        let shell = sudo.shell(&self.title);
         let text = [SAY_PID.as_bytes(), program.text.expose().as_bytes()];
         let mut running = Running {
             machine: self,
@@ -61,7 +61,7 @@ impl Machine {
         let text = format!("root={pid}\n{STOP}");
         self.execs.fetch_add(1, Ordering::Relaxed);
         let mut reply = Reply::default();
-        let (shell, text) = (sudo.shell(), [text.as_bytes()]);
+        let (shell, text) = (sudo.shell(&self.title), [text.as_bytes()]);
         let stopped = self
             .wire
             .program(&shell, &text, STOPPING, &mut reply, &unheard);

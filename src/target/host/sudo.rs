@@ -46,12 +46,14 @@ impl Sudo {
         command
     }
 
-    /// Returns the shell that runs programs as root. It names itself to `stop.sh` by its argument.
-    pub fn shell(&self) -> Shell {
+    /// Returns the shell that runs programs as root. It names itself to `stop.sh` by its first argument; the second,
+    /// `title`, names the run to those who read sudo's log or look at processes.
+    pub fn shell(&self, title: &str) -> Shell {
+        let named = quote(title);
         let command = match self {
-            Self::Root => "sh -s foundry".to_owned(),
-            Self::Free => "env LC_ALL=C sudo -n -- sh -s foundry".to_owned(),
-            Self::Password(_) => self.command("exec sh -s foundry", &[]),
+            Self::Root => format!("sh -s foundry {named}"),
+            Self::Free => format!("env LC_ALL=C sudo -n -- sh -s foundry {named}"),
+            Self::Password(_) => self.command(r#"exec sh -s foundry "$1""#, &[title]),
         };
         Shell {
             command,
@@ -158,14 +160,18 @@ mod tests {
             r#"env LC_ALL=C sudo -k -S -p '' -- sh -c 'IFS= read -r g; [ "$g" = foundry ] || IFS= read -r g; eval "$(cat)"' foundry 'a b' 'it'\''s'"#
         );
         assert_eq!(*password.preamble(), "hunter2\nfoundry\n");
-        assert_eq!(Sudo::Root.shell().command, "sh -s foundry");
+        let title = "lab/20261130-201455-ab12";
         assert_eq!(
-            Sudo::Free.shell().command,
-            "env LC_ALL=C sudo -n -- sh -s foundry"
+            Sudo::Root.shell(title).command,
+            "sh -s foundry lab/20261130-201455-ab12"
         );
         assert_eq!(
-            password.shell().command,
-            r#"env LC_ALL=C sudo -k -S -p '' -- sh -c 'IFS= read -r g; [ "$g" = foundry ] || IFS= read -r g; exec sh -s foundry'"#
+            Sudo::Free.shell("it's").command,
+            r"env LC_ALL=C sudo -n -- sh -s foundry 'it'\''s'"
+        );
+        assert_eq!(
+            password.shell(title).command,
+            r#"env LC_ALL=C sudo -k -S -p '' -- sh -c 'IFS= read -r g; [ "$g" = foundry ] || IFS= read -r g; exec sh -s foundry "$1"' foundry lab/20261130-201455-ab12"#
         );
     }
 
