@@ -4,6 +4,7 @@ set -eu
 umask 077
 dir=$(dirname -- "$1")
 tmp=""
+# shellcheck disable=SC2154 # set by the fence where there is one
 trap "rm -f -- \"\$tmp\"; [ -z \"\${__fence_work-}\" ] || : >\"\$__fence_work\"" EXIT
 trap "exit 74" HUP INT TERM PIPE
 [ ! -d "$1" ] || { echo "$1 is a directory" >&2; exit 73; }
