@@ -245,6 +245,7 @@ fn configs_names_and_arguments_are_text() {
             clean(home.path(), args);
         }
     }
+    std::fs::write(home.path().join("prod.yaml"), "cluster: { name: prod }\n").unwrap();
     for args in [
         &["run", "show", EVIL][..],
         &["bundle", "verify", EVIL],

@@ -463,10 +463,10 @@ fn a_bomb_and_a_password_in_a_snippet() {
     insta::assert_snapshot!(drawn(&bomb), @r"
      error: aliases multiply to more values than a config may hold
       ╭─[stack.yaml:6:8]
-    5 │ e: &e [*d, *d, *d, *d, *d, *d, *d, *d, *d, *d]
-    6 │ f: &f [*e, *e, *e, *e, *e, *e, *e, *e, *e, *e]
+    5 │ e: &* [**, **, **, **, **, **, **, **, **, **]
+    6 │ f: &* [**, **, **, **, **, **, **, **, **, **]
       ·        ──
-    7 │ g: &g [*f, *f, *f, *f, *f, *f, *f, *f, *f, *f]
+    7 │ g: &* [**, **, **, **, **, **, **, **, **, **]
       ╰────
      help: spell out what the aliases (`*name`) multiply
     ");

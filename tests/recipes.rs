@@ -320,3 +320,22 @@ fn what_openbao_can_not_do_is_said_with_the_reason() {
     let said = try_graph("components: { openbao: { storage: consul } }").unwrap_err();
     assert!(said.contains("OpenBAO has no Consul storage"), "{said}");
 }
+
+#[test]
+fn a_database_that_is_there_is_never_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("foundry.sqlite3");
+    std::fs::write(&database, "zones and keys").unwrap();
+    let script = std::fs::read_to_string("recipes/powerdns/database.sh")
+        .unwrap()
+        .replace("/var/lib/powerdns", folder.path().to_str().unwrap());
+    let ended = std::process::Command::new("sh")
+        .args(["-eu", "-c", &script])
+        .status()
+        .unwrap();
+    assert!(ended.success());
+    assert_eq!(
+        std::fs::read_to_string(&database).unwrap(),
+        "zones and keys"
+    );
+}

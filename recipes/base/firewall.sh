@@ -10,7 +10,9 @@ ports=$({
     ss -Hltnp 2>/dev/null | sed -n '/"sshd\|"dropbear"/s/^[^ ]* *[^ ]* *[^ ]* *[^ ]*:\([0-9]*\) .*/\1/p'
 } | sort -nu | tr '\n' ' ')
 # While the host starts, nothing listens yet.
-case $ports in *[0-9]*) ;; *) ports=$(cat "$known" 2>/dev/null) ;; esac
+case $ports in *[0-9]*) ;; *) ports=$(cat "$known" 2>/dev/null || :) ;; esac
+# Without an sshd there is nobody to lock out.
+if [ -z "$ports" ] && ! command -v sshd >/dev/null && ! command -v dropbear >/dev/null; then ports=22; fi
 case $ports in
     *[0-9]*) ;;
     *)

@@ -121,7 +121,7 @@ fn password_in_url(line: &str) -> Option<Range<usize>> {
     while let Some(at) = line[from..].find("://").map(|at| at + from + 3) {
         let word = line[at..].split([' ', '"', '\'', '\n', '\r', ',']).next()?;
         if let Some((login, _)) = word.rsplit_once('@')
-            && let Some(colon) = login.find(':')
+            && let Some(colon) = colon_outside_references(login)
             && !login[colon + 1..].starts_with("${secret")
             && colon + 1 < login.len()
         {
@@ -130,6 +130,18 @@ fn password_in_url(line: &str) -> Option<Range<usize>> {
         from = at;
     }
     None
+}
+
+/// Returns where the first colon stands that is not within a `${…}`.
+fn colon_outside_references(text: &str) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        let colon = from + text[from..].find(':')?;
+        match text[from..colon].find("${") {
+            None => return Some(colon),
+            Some(opened) => from = from + opened + text[from + opened..].find('}')? + 1,
+        }
+    }
 }
 
 /// Returns where the value begins in a line `key: value` (or `- key: value`, `{ key: value`) whose key looks secret.

@@ -85,6 +85,7 @@ pub(super) fn write_private(path: &Path, content: &[u8]) -> Result<(), LabError>
 ///
 /// # Errors
 /// If it cannot be made.
+#[cfg(target_os = "linux")]
 pub(super) fn make_private(directory: &Path) -> Result<(), LabError> {
     private::create_dir(directory).map_err(file("make", directory))
 }

@@ -24,19 +24,24 @@ fn is_secret(name: &str) -> bool {
 /// No other thread may run yet: the environment is everybody's.
 pub unsafe fn take() {
     TAKEN.get_or_init(|| {
-        let found = std::env::vars_os().filter_map(|(name, value)| {
-            let name = name.into_string().ok().filter(|name| is_secret(name))?;
-            Some((name, Secret::new(value.into_string().ok()?)))
-        });
-        let found: HashMap<String, Secret<String>> = found.collect();
-        for name in found.keys() {
+        let secrets: Vec<_> = std::env::vars_os()
+            .filter_map(|(name, value)| {
+                let name = name.into_string().ok().filter(|name| is_secret(name))?;
+                Some((name, value))
+            })
+            .collect();
+        for (name, _) in &secrets {
             // SAFETY: the caller vouches that nobody else reads or writes the environment.
             unsafe {
                 wipe(name);
                 std::env::remove_var(name);
             }
         }
-        found
+        // One that is no text can't be used, but no child gets it either.
+        let texts = secrets
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, Secret::new(value.into_string().ok()?))));
+        texts.collect()
     });
 }
 

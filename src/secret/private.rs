@@ -11,6 +11,7 @@ use std::path::Path;
 /// Returns options that make a file which only its owner can read and write.
 #[must_use]
 pub fn options() -> OpenOptions {
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "there are no modes to set"))]
     let mut options = OpenOptions::new();
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);

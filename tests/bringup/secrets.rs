@@ -26,7 +26,7 @@ broken   = { type = "bool", default = false, doc = "Whether a step fails." }
 [steps.file]
 uses = "file"
 on   = "hosts"
-with = { path = "/etc/demo.conf", content = "password={{ settings.password }}\n", mode = "0600" }
+with = { path = "/etc/demo.conf", content = "password={{ settings.password | ini }}\n", mode = "0600" }
 
 [steps.broken]
 uses = "leak"

@@ -35,7 +35,7 @@ const OBJECTS: &str = "\
 apiVersion: v1
 kind: Secret
 metadata: { name: database }
-stringData: { password: \"{{ settings.password }}\" }
+stringData: { password: {{ settings.password | yaml }} }
 ---
 apiVersion: apps/v1
 kind: Deployment

@@ -225,6 +225,7 @@ fn directory(path: &Path, private: bool) -> Result<(), BundleError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(local(path)(error)),
     }
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "there are no modes to set"))]
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
     {

@@ -375,7 +375,7 @@ impl Host {
         if text.starts_with("setsid sh") {
             return self.bare(number, text, out).await;
         }
-        if text.contains("\nsetsid sh <<'__") {
+        if text.contains("\nsetsid sh -s foundry") {
             self.application(number, text, &nonce(text), out).await;
             return 0;
         }
