@@ -29,8 +29,8 @@ pub const WAITING: Duration = Duration::from_secs(45);
 /// Exit status of a program that was refused.
 const REFUSED: i32 = 113;
 
-/// The highest number that is taken seriously. A host that says more can't spoil the numbers of all others.
-const HIGHEST: u64 = 1_000_000_000_000_000;
+/// The most digits of a number, here as in `fence.sh` and in the lock's script: what is longer is none.
+const DIGITS: usize = 15;
 
 /// What identifies a run on hosts, and what a host's fence says.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -46,18 +46,40 @@ pub struct Fence {
 }
 
 impl Fence {
-    /// Reads the line that a host keeps; `None` if it is none.
+    /// The highest number that a run takes over from hosts: half of what hosts can read, so that there is always one above.
+    pub const MOST: u64 = 500_000_000_000_000;
+
+    /// Reads the line that a host keeps; `None` if it is none. Reads as `__fence_read` of `fence.sh` does: what one of them
+    /// took for a fence and the other did not would keep all runs off the host.
     #[must_use]
     pub fn parse(line: &str) -> Option<Self> {
-        let mut words = line.trim().splitn(4, ' ');
-        let mut word = || words.next().map(ToOwned::to_owned);
-        let fence = Self {
-            number: word()?.parse().ok()?,
-            token: word().filter(|token| !token.is_empty())?,
-            run: word().unwrap_or_default(),
-            who: word().unwrap_or_default(),
+        let mut rest = line.trim_matches(' ');
+        let mut word = || {
+            let (word, after) = rest.split_once(' ').unwrap_or((rest, ""));
+            rest = after.trim_start_matches(' ');
+            word
         };
-        (fence.number <= HIGHEST).then_some(fence)
+        let (number, token, run) = (Self::count(word()), word(), word());
+        let is_token = !token.is_empty() && token.bytes().all(|b| b.is_ascii_alphanumeric());
+        (number > 0 && is_token).then(|| Self {
+            number,
+            token: token.to_owned(),
+            run: run.to_owned(),
+            who: rest.to_owned(),
+        })
+    }
+
+    /// Reads a number that a host keeps; 0 if it is none.
+    #[must_use]
+    pub fn count(word: &str) -> u64 {
+        let is_number = (1..=DIGITS).contains(&word.len())
+            && !word.starts_with('0')
+            && word.bytes().all(|b| b.is_ascii_digit());
+        if is_number {
+            word.parse().unwrap_or_default()
+        } else {
+            0
+        }
     }
 
     /// Returns it in words.
@@ -283,4 +305,83 @@ pub fn stack_folder(stack: &str) -> String {
     stamps
         .rsplit_once('/')
         .map_or(stamps.clone(), |(folder, _)| folder.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// What `fence.sh` and [`Fence::parse`] make of a host's file; the latter of the line that the probe brings along.
+    fn both(text: &str) -> ((u64, String), (u64, String)) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("fence"), text).unwrap();
+        let script = format!(
+            "fence_dir=$1\n{}__fence_read\nprintf '%s %s\\n' \"$__fence_n\" \"$__fence_t\"\n\
+             IFS= read -r w <\"$1/fence\" && printf '%s\\n' \"$w\"; :",
+            *FUNCTIONS
+        );
+        let output = Command::new("dash")
+            .args(["-c", &script, "dash"])
+            .arg(dir.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (shell, probed) = said.split_once('\n').unwrap();
+        let (number, token) = shell.split_once(' ').unwrap();
+        // As the probe's answer is taken apart.
+        let fence = probed.lines().next().and_then(Fence::parse);
+        (
+            (number.parse().unwrap(), token.to_owned()),
+            fence.map_or((0, String::new()), |fence| (fence.number, fence.token)),
+        )
+    }
+
+    #[test]
+    fn the_shell_and_foundry_read_the_same_fence() {
+        let none = [
+            "",
+            "\n",
+            "12\n",
+            "12 \n",
+            "12 \r\n",
+            "12\r\n",
+            "12 aa run ada@desk",
+            "0 aa run ada@desk\n",
+            "012 aa run ada@desk\n",
+            "+12 aa run ada@desk\n",
+            "-12 aa run ada@desk\n",
+            "12x aa run ada@desk\n",
+            "\t12 aa run ada@desk\n",
+            "12\taa run ada@desk\n",
+            "12 a-a run ada@desk\n",
+            "12 ä run ada@desk\n",
+            "\n12 aa run ada@desk\n",
+            "1000000000000000 x y z\n",
+            "1000000000000001 x y z\n",
+            "9999999999999999 x y z\n",
+            "99999999999999999999999 x y z\n",
+        ];
+        for text in none {
+            let (shell, foundry) = both(text);
+            assert_eq!((shell.0, foundry.0), (0, 0), "{text:?}");
+        }
+        let some = [
+            ("12 aa\n", 12),
+            ("12 aa run ada@my desk\n", 12),
+            ("  12   aa  run  ada@desk  \nmore\n", 12),
+            ("12 aa run ada@desk\r\n", 12),
+            ("12 aa run ada\\n'\"$(x)\n", 12),
+            ("999999999999999 x y z\n", 999_999_999_999_999),
+        ];
+        for (text, number) in some {
+            let (shell, foundry) = both(text);
+            assert_eq!(shell.0, number, "{text:?}");
+            assert_eq!(shell, foundry, "{text:?}");
+        }
+        let fence = Fence::parse("12 aa run ada@my desk").unwrap();
+        assert_eq!((&*fence.run, &*fence.who), ("run", "ada@my desk"));
+    }
 }

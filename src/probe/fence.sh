@@ -3,11 +3,13 @@
 # quotes; words split on purpose. A program notes itself in work/ before it reads the fence, and a newer run raises the fence
 # before it reads work/: so one of them always sees the other.
 # shellcheck disable=SC2034,SC2086,SC2154
-# Reads what the host's fence says.
+# Reads what the host's fence says: a number of at most 15 digits, a token, whose it is, a line break. Anything else is none.
 __fence_read() {
-  __fence_n=0 __fence_t="" __fence_r="" __fence_w=""
-  { IFS=" " read -r __fence_n __fence_t __fence_r __fence_w; } 2>/dev/null <"$fence_dir/fence"
-  case $__fence_n in "" | *[!0-9]* | ?????????????????*) __fence_n=0 __fence_t="" ;; esac
+  __fence_n="" __fence_t="" __fence_r="" __fence_w=""
+  { IFS=" " read -r __fence_n __fence_t __fence_r __fence_w; } 2>/dev/null <"$fence_dir/fence" || __fence_n=""
+  case $__fence_n in "" | 0* | *[!0-9]* | ????????????????*) __fence_n="" ;; esac
+  case $__fence_t in "" | *[!0-9A-Za-z]*) __fence_n="" ;; esac
+  [ -n "$__fence_n" ] || __fence_n=0 __fence_t="" __fence_r="" __fence_w=""
 }
 __fence_ours() { [ "$__fence_n" = "$fence_number" ] && [ "$__fence_t" = "$fence_token" ]; }
 # Whether nothing older is at work any more.
@@ -65,7 +67,7 @@ __fence_raise() {
   for __fence_i in "$fence_dir"/work/*; do
     __fence_k=0
     { IFS=" " read -r __fence_l __fence_l __fence_l __fence_k; } 2>/dev/null <"$__fence_i"
-    case $__fence_k in "" | *[!0-9]* | ?????????????????*) __fence_k=0 ;; esac
+    case $__fence_k in "" | *[!0-9]* | ????????????????*) __fence_k=0 ;; esac
     [ "$__fence_k" -lt "$fence_number" ] || continue
     __fence_stop "$__fence_i" || return 1
     set -- "$@" "$__fence_i"

@@ -17,7 +17,7 @@ use super::tell::Tell;
 use super::writer::{ActionContext, ServiceWriter, StepError, Tunnel, Upload, Writer, Writers};
 use crate::config::HostId;
 use crate::probe::{
-    AccessError, AccessKind, Door, Nonce, Pass, Program, Reader, Readers, Refused, Reply,
+    AccessError, AccessKind, Door, Fence, Nonce, Pass, Program, Reader, Readers, Refused, Reply,
     ServiceReader,
 };
 
@@ -33,9 +33,9 @@ pub struct Held {
     pub seen: BTreeMap<HostId, u64>,
     /// What was probed is out of date: the probes that follow raise the fences first.
     pub waited: bool,
-    /// Told when a host refuses.
+    /// Told when the run may change nothing any more.
     pub tell: Tell,
-    /// Ended when a host refuses.
+    /// Ended then.
     pub stop: Stop,
 }
 
@@ -46,7 +46,7 @@ pub struct Gate(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     state: Mutex<State>,
-    /// A fellow shard has a higher number.
+    /// Another run or a fellow shard has a higher number, some host says: the lock tells whether that is so.
     behind: Notify,
 }
 
@@ -64,6 +64,8 @@ struct Opened {
     closed: Option<String>,
     /// Hosts whose fence was raised before they were probed again.
     raised: BTreeSet<HostId>,
+    /// Hosts that say they are another run's, and the token of that run.
+    refused: BTreeMap<Arc<str>, String>,
 }
 
 impl Gate {
@@ -79,12 +81,20 @@ impl Gate {
             held,
             closed: None,
             raised: BTreeSet::new(),
+            refused: BTreeMap::new(),
         });
     }
 
-    /// Lets programs pass without a number: the lock was given back.
+    /// Lets programs pass without a number: the lock was given back. After [`Self::close`], still nothing passes.
     pub fn shut(&self) {
-        self.state().held = None;
+        let mut state = self.state();
+        if state
+            .held
+            .as_ref()
+            .is_none_or(|opened| opened.closed.is_none())
+        {
+            state.held = None;
+        }
     }
 
     /// Lets nothing pass any more, and nothing new start, because `why`.
@@ -125,7 +135,7 @@ impl Gate {
             .map(|opened| Arc::clone(&opened.pass))
     }
 
-    /// Waits until some host says that a fellow shard has a higher number.
+    /// Waits until some host says that another run or a fellow shard has a higher number.
     pub(super) async fn behind(&self) {
         self.0.behind.notified().await;
     }
@@ -209,15 +219,16 @@ impl Gate {
         Ok(pending)
     }
 
-    /// Makes an error of a refusal, and ends the run if the host is another's.
+    /// Makes an error of a refusal. If the host is another run's, the lock is looked at at once: it tells whether this run
+    /// has lost it, and ends it then. One host's word alone does not, as it may be wrong; that of two about the same run does,
+    /// as that run may have its lock elsewhere.
     fn judge(&self, name: &Arc<str>, refused: Refused) -> AccessError {
-        let (ours, held) = {
+        let (ours, held, folder) = {
             let state = self.state();
             let opened = state.held.as_ref();
-            let ours = opened
-                .map(|opened| opened.pass.fence.clone())
-                .unwrap_or_default();
-            (ours, opened.is_some())
+            let pass = opened.map(|opened| Pass::clone(&opened.pass));
+            let (ours, folder) = pass.map_or_else(Default::default, |p| (p.fence, p.folder));
+            (ours, opened.is_some(), folder)
         };
         match refused {
             // A fellow shard's: the lock knows the number.
@@ -237,13 +248,33 @@ impl Gate {
                     fence.words(),
                     ours.number
                 );
-                self.close(&format!("{name} {why}"));
-                fenced(name, format!("it {why}: nothing was changed"))
+                if self.is_agreed(name, &fence) {
+                    self.close(&format!("{name} {why}, and so does another host"));
+                } else {
+                    self.0.behind.notify_one();
+                }
+                AccessError {
+                    hint: Some(format!(
+                        "if there is no such run, {folder}/fence is wrong on {name}: find out who wrote it, then remove it there"
+                    )),
+                    ..fenced(name, format!("it {why}: nothing was changed"))
+                }
             }
             Refused::Trouble(words) => {
                 fenced(name, format!("its fence lets nothing through: {words}"))
             }
         }
+    }
+
+    /// Notes that `name` says it is another run's. Returns whether another host says the same.
+    fn is_agreed(&self, name: &Arc<str>, fence: &Fence) -> bool {
+        let mut state = self.state();
+        let Some(opened) = &mut state.held else {
+            return false;
+        };
+        let refused = &mut opened.refused;
+        refused.insert(Arc::clone(name), fence.token.clone());
+        refused.values().filter(|of| **of == fence.token).count() > 1
     }
 }
 

@@ -50,14 +50,18 @@ fn run(number: u64, token: &str, seen: Option<u64>, waited: bool) -> Run {
 }
 
 impl Run {
-    async fn writer(&self, rig: &Rig) -> Arc<dyn Writer> {
+    async fn writer(&self, rig: &Rig, host: u32) -> Arc<dyn Writer> {
         let names: Arc<[Arc<str>]> = ["h0".into(), "h1".into()].into();
         let fenced = Fenced::new(rig.writers(), self.gate.clone(), names);
-        fenced.writer(HostId(0)).await.unwrap()
+        fenced.writer(HostId(host)).await.unwrap()
     }
 
     async fn sh(&self, rig: &Rig, text: &str) -> Result<Reply, AccessError> {
-        self.writer(rig).await.run(&program(text)).await
+        self.sh_on(rig, 0, text).await
+    }
+
+    async fn sh_on(&self, rig: &Rig, host: u32, text: &str) -> Result<Reply, AccessError> {
+        self.writer(rig, host).await.run(&program(text)).await
     }
 }
 
@@ -111,25 +115,12 @@ async fn the_program_of_an_older_run_is_refused_by_name_and_changes_nothing() {
         "h0: it belongs to run 20261130-210006-0000 of ada6@my desk (fence 6) now and refuses this run (fence 5): nothing was changed"
     );
     assert_eq!(rig.machines[0].read("x"), "two\n");
-    assert!(older.stop.is_ending() && !older.stop.is_now());
-    assert!(older.events.lock().unwrap().iter().any(|event| matches!(
-        &event.what,
-        What::Warning { text } if text.as_str().ends_with("refuses this run (fence 5): nothing new starts")
-    )));
-    // Not even on a host that has heard of nobody.
-    let other = Fenced::new(
-        rig.writers(),
-        older.gate.clone(),
-        ["h0".into(), "h1".into()].into(),
+    assert_eq!(
+        error.hint.as_deref(),
+        Some(
+            "if there is no such run, /var/lib/foundry/rig/fence is wrong on h0: find out who wrote it, then remove it there"
+        )
     );
-    let error = other
-        .writer(HostId(1))
-        .await
-        .unwrap()
-        .run(&program(": >/ROOT/x"))
-        .await
-        .unwrap_err();
-    assert!(error.to_string().contains("nothing was sent"), "{error}");
     // Two runs with one number: the second is none.
     let tie = run(6, "cc", None, false);
     let error = tie.sh(&rig, "echo four >/ROOT/x").await.unwrap_err();
@@ -141,6 +132,60 @@ async fn the_program_of_an_older_run_is_refused_by_name_and_changes_nothing() {
     );
     assert_eq!(rig.machines[0].read("x"), "two\n");
     assert_eq!(notes(&rig), [""; 0], "what was refused is not at work");
+}
+
+#[tokio::test]
+async fn one_host_ends_no_run_and_two_that_name_the_same_run_do_for_good() {
+    let rig = Rig::new(2, STEP);
+    for (machine, token) in rig.machines.iter().zip(["yy", "zz"]) {
+        let path = machine.root.join("state/rig");
+        std::fs::create_dir_all(&path).unwrap();
+        let fence = format!("8 {token} 20261130-210008-0000 eve@laptop\n");
+        std::fs::write(path.join("fence"), fence).unwrap();
+    }
+    let older = run(5, "aa", None, false);
+    for host in [0, 0, 1] {
+        let error = older.sh_on(&rig, host, ": >/ROOT/x").await.unwrap_err();
+        assert!(
+            error.to_string().contains("now and refuses this run"),
+            "{error}"
+        );
+        // Not even two that name different ones.
+        assert!(!older.stop.is_ending());
+    }
+    std::fs::remove_file(rig.machines[1].root.join("state/rig/fence")).unwrap();
+    older.sh_on(&rig, 1, "echo one >/ROOT/x").await.unwrap();
+    assert_eq!(rig.machines[1].read("x"), "one\n");
+
+    let newer = run(9, "bb", None, false);
+    for host in [0, 1] {
+        newer.sh_on(&rig, host, "echo two >/ROOT/x").await.unwrap();
+        older
+            .sh_on(&rig, host, "echo three >/ROOT/x")
+            .await
+            .unwrap_err();
+        assert_eq!(older.stop.is_ending(), host == 1);
+    }
+    assert!(!older.stop.is_now());
+    assert!(older.events.lock().unwrap().iter().any(|event| matches!(
+        &event.what,
+        What::Warning { text } if text.as_str().ends_with(
+            "refuses this run (fence 5), and so does another host: nothing new starts"
+        )
+    )));
+    // Not even on a host that has heard of nobody, nor once the lock is given back.
+    for machine in &rig.machines {
+        std::fs::remove_file(machine.root.join("state/rig/fence")).unwrap();
+    }
+    for _ in 0..2 {
+        let error = older.sh(&rig, "echo four >/ROOT/x").await.unwrap_err();
+        assert!(error.to_string().contains("nothing was sent"), "{error}");
+        older.gate.shut();
+    }
+    assert_eq!(rig.machines[0].read("x"), "two\n");
+    // One that was never closed needs no number any more.
+    newer.gate.shut();
+    assert!(newer.gate.pass().is_none());
 }
 
 #[tokio::test]
@@ -213,7 +258,7 @@ async fn a_program_whose_answer_was_lost_is_over_before_the_next_of_the_same_run
     }
     // Also a mere look waits: it is to see how it ended.
     let reply = run
-        .writer(&rig)
+        .writer(&rig, 0)
         .await
         .ask(&program("cat /ROOT/log"))
         .await
@@ -229,7 +274,7 @@ async fn a_look_after_another_run_was_taken_over_from_raises_the_fence_first() {
     let (older, newer) = (run(5, "aa", None, false), run(6, "bb", Some(0), true));
     older.sh(&rig, ":").await.unwrap();
     let reply = newer
-        .writer(&rig)
+        .writer(&rig, 0)
         .await
         .ask(&program("echo looked"))
         .await
@@ -240,7 +285,7 @@ async fn a_look_after_another_run_was_taken_over_from_raises_the_fence_first() {
 }
 
 #[test]
-fn a_batch_of_steps_stops_at_the_fence_and_each_ends_in_one_state() {
+fn a_batch_of_steps_stops_at_the_fence_of_its_host_and_each_ends_in_one_state() {
     let rig = Rig::new(2, STEP);
     rig.machines[0].write("x", "");
     let path = rig.machines[0].root.join("state/rig");
@@ -266,7 +311,12 @@ fn a_batch_of_steps_stops_at_the_fence_and_each_ends_in_one_state() {
     }
     assert_eq!(states.len(), 4, "{states:?}");
     assert!(states.values().all(|times| *times == 1), "{states:?}");
-    assert!(told.summary.interrupted);
+    // The other host's word is its own.
+    assert_eq!(
+        (told.summary.interrupted, told.summary.counts.ran),
+        (false, 2)
+    );
+    assert_eq!(rig.machines[1].read("b"), "new\n");
 }
 
 #[test]

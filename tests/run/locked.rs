@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use foundry::config::HostId;
 use foundry::event::{Event, What};
+use foundry::probe::Program;
 use foundry::run::lock::{
     LEASE, Lock, LockError, Patience, Request, SeenRuns, Standing, Terms, show, steal, take,
 };
-use foundry::run::{Gate, Stop};
+use foundry::run::{Fenced, Gate, Stop, Writers};
 
 use super::rig::{Rig, voice};
 
@@ -66,7 +68,11 @@ fn disguise(rig: &Rig, line: &str, as_: &str) {
             }
         })
         .collect();
-    rig.machines[0].write(LOCK, &(lines.join("\n") + "\n"));
+    // At once, as a renewal may read it meanwhile.
+    let beside = format!("{LOCK}.beside");
+    rig.machines[0].write(&beside, &(lines.join("\n") + "\n"));
+    let root = &rig.machines[0].root;
+    std::fs::rename(root.join(beside), root.join(LOCK)).unwrap();
 }
 
 #[tokio::test]
@@ -249,4 +255,119 @@ async fn it_is_shown_and_stolen() {
     assert!(rig.machines[0].root.join(LOCK).exists());
     next.release().await.unwrap();
     assert!(!rig.machines[0].root.join(LOCK).exists());
+}
+
+/// Takes the lock with these terms; returns it, its gate, and what is told from then on.
+async fn kept(rig: &Rig, terms: Terms) -> (Lock, Gate, Stop, Arc<Mutex<Vec<Event>>>) {
+    let (tell, events) = voice();
+    let (gate, stop, seen) = (Gate::default(), Stop::new(), SeenRuns::default());
+    let (hosts, unreachable) = ([HostId(0), HostId(1)], BTreeMap::new());
+    let (writers, stack) = (rig.writers(), rig.graph().stack.clone());
+    let request = Request {
+        terms,
+        ..Request::new(&stack, &hosts, &unreachable, &seen, &*writers, &tell, &stop)
+    };
+    let lock = take(&request, &gate).await.unwrap();
+    (lock, gate, stop, events)
+}
+
+async fn until(what: &str, mut is: impl FnMut() -> bool) {
+    for _ in 0..600 {
+        if is() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{what} did not come to be");
+}
+
+fn warned(events: &Mutex<Vec<Event>>, words: &str) -> bool {
+    events
+        .lock()
+        .unwrap()
+        .iter()
+        .any(|event| matches!(&event.what, What::Warning { text } if text.as_str().contains(words)))
+}
+
+const ABSURD: &str = "h0: it gives the lock the number 999999999999999, which is far from what all other hosts know of: \
+    /var/lib/foundry/rig/lock.number is wrong there";
+
+#[tokio::test]
+async fn an_absurd_number_of_the_host_of_the_lock_is_its_error_and_no_runs_number() {
+    let rig = rig();
+    get(&rig, Patience::default())
+        .await
+        .0
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
+    rig.machines[0].write("state/rig/lock.number", "999999999999998\n");
+    let (lock, _) = get(&rig, Patience::default()).await;
+    let Err(error @ LockError::Number { .. }) = lock else {
+        panic!("believed")
+    };
+    assert_eq!(error.to_string(), ABSURD);
+    assert!(error.hint().unwrap().contains("remove that file"));
+    assert!(!rig.machines[0].root.join(LOCK).exists(), "given back");
+    rig.machines[0].write("state/rig/lock.number", "1000001\n");
+    assert!(get(&rig, Patience::default()).await.0.is_err());
+    // More digits than a number has: none.
+    rig.machines[0].write("state/rig/lock.number", "9999999999999999\n");
+    drop(get(&rig, Patience::default()).await.0.unwrap());
+}
+
+#[tokio::test]
+async fn an_absurd_number_at_a_renewal_is_no_renewal() {
+    let rig = rig();
+    let terms = Terms {
+        lease: Duration::from_secs(3),
+        renew: Duration::from_millis(200),
+    };
+    let (_lock, gate, stop, events) = kept(&rig, terms).await;
+    disguise(&rig, "number", "999999999999999");
+    until("a warning", || warned(&events, ABSURD)).await;
+    assert!(warned(&events, "remove that file on that host"));
+    until("the end of the lease", || stop.is_ending()).await;
+    assert_eq!(gate.pass().unwrap().fence.number, 1);
+    gate.check(&"h1".into()).unwrap_err();
+}
+
+#[tokio::test]
+async fn a_host_that_refuses_a_run_has_the_lock_looked_at_at_once() {
+    let rig = rig();
+    let (_lock, gate, stop, events) = kept(&rig, Terms::default()).await;
+    let folder = rig.machines[1].root.join("state/rig");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(
+        folder.join("fence"),
+        "8 zz 20261130-210008-0000 eve@laptop\n",
+    )
+    .unwrap();
+    let names = ["h0".into(), "h1".into()].into();
+    let fenced = Fenced::new(rig.writers(), gate.clone(), names);
+    let program = Program {
+        text: ": >/ROOT/x".to_owned().into(),
+        deadline: Duration::from_secs(30),
+    };
+    // The lock is still ours, as its next sign of life shows: only that host is lost.
+    age(&rig, 40);
+    let old = rig.machines[0].read("state/rig/alive");
+    let (zero, one) = (
+        fenced.writer(HostId(0)).await.unwrap(),
+        fenced.writer(HostId(1)).await.unwrap(),
+    );
+    one.run(&program).await.unwrap_err();
+    until("a renewal", || {
+        rig.machines[0].read("state/rig/alive") != old
+    })
+    .await;
+    zero.run(&program).await.unwrap();
+    assert!(!stop.is_ending());
+    // It is another's.
+    disguise(&rig, "token", "zz");
+    one.run(&program).await.unwrap_err();
+    until("the end of the run", || stop.is_ending()).await;
+    assert!(warned(&events, "the lock on h0 was taken by "));
+    zero.run(&program).await.unwrap_err();
 }

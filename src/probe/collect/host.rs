@@ -71,7 +71,9 @@ pub(super) fn read(frames: &Frames, stat: &PathAnswers<Stat>) -> Result<HostFact
             Some(("clock", text)) => facts.clock = text.parse().unwrap_or_default(),
             Some(("arch", text)) => text.clone_into(&mut facts.arch),
             Some(("fence", text)) => facts.fence = Fence::parse(text),
-            Some(("number", text)) => facts.lock_number = text.trim().parse().unwrap_or_default(),
+            Some(("number", text)) => {
+                facts.lock_number = Fence::count(text.trim_matches([' ', '\t']));
+            }
             Some(("work", _)) => facts.at_work = true,
             Some(("machine", text)) => facts.arch = debian(text).to_owned(),
             Some(("os", text)) => match text.split_once('=') {

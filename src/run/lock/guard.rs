@@ -26,6 +26,15 @@ pub(super) const POLL: Duration = Duration::from_secs(2);
 /// How far the number of a run is ahead at least whose lock is on a host that stands in.
 const AHEAD: u64 = 1000;
 
+/// Returns the error of a host that gives the lock a number that none of its runs can have come to.
+fn wrong(place: &Place, folder: &str, number: u64) -> LockError {
+    LockError::Number {
+        host: place.name.to_string(),
+        number,
+        file: format!("{folder}/lock.number"),
+    }
+}
+
 /// Why there is no lock.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
@@ -58,6 +67,18 @@ pub enum LockError {
         /// In its own words.
         message: String,
     },
+    /// The host gives a number that is out of all reason, or none: with it, later runs could be kept off all hosts.
+    #[error(
+        "{host}: it gives the lock the number {number}, which is far from what all other hosts know of: {file} is wrong there"
+    )]
+    Number {
+        /// Host that the lock is on.
+        host: String,
+        /// What it says.
+        number: u64,
+        /// Where it keeps the number.
+        file: String,
+    },
     /// Told to stop while waiting.
     #[error("interrupted while waiting for the lock")]
     Interrupted,
@@ -72,6 +93,9 @@ impl LockError {
                 "wait for it to end; `foundry lock show` tells more, `foundry lock steal` removes the lock of a run that is no more",
             ),
             Self::NoHost { .. } => Some("`foundry host list` shows how each host is reached"),
+            Self::Number { .. } => Some(
+                "find out who wrote it, then remove that file on that host: the next run counts on from what the hosts know",
+            ),
             Self::Host { .. } | Self::Interrupted => None,
         }
     }
@@ -210,9 +234,19 @@ pub async fn take(request: &Request<'_>, gate: &Gate) -> Result<Lock, LockError>
             return Err(LockError::Interrupted);
         }
     };
+    let number = got.numbers.number;
+    let folder = stack_folder(&request.stack.name);
+    let limit = request
+        .seen
+        .limit(if stands_in { request.ahead } else { 0 });
+    if number <= request.seen.highest || number > limit {
+        // It is ours, and of no use.
+        let _ = place.act(Order::Release { holder: &holder }).await;
+        return Err(wrong(&place, &folder, number));
+    }
     let lease = Lease::new(Arc::clone(&request.clock), request.terms, got.sent);
     let fence = Fence {
-        number: got.numbers.number,
+        number,
         token: holder.shared().token,
         run: holder.run.clone(),
         who: holder
@@ -223,7 +257,7 @@ pub async fn take(request: &Request<'_>, gate: &Gate) -> Result<Lock, LockError>
     };
     gate.open(Held {
         pass: Pass {
-            folder: stack_folder(&request.stack.name),
+            folder: folder.clone(),
             fence,
         },
         lease: lease.clone(),
@@ -239,6 +273,8 @@ pub async fn take(request: &Request<'_>, gate: &Gate) -> Result<Lock, LockError>
             holder: holder.clone(),
             lease,
             terms: request.terms,
+            limit,
+            folder,
             gate: gate.clone(),
             tell: request.tell.clone(),
         }
@@ -369,6 +405,10 @@ struct Renewal {
     holder: Holder,
     lease: Lease,
     terms: Terms,
+    /// The highest number that is believed.
+    limit: u64,
+    /// The stack's folder on hosts.
+    folder: String,
     gate: Gate,
     tell: Tell,
 }
@@ -386,7 +426,7 @@ impl Renewal {
             tokio::select! {
                 biased;
                 () = tokio::time::sleep(pause) => {}
-                // Some host says that a fellow shard has a higher number by now.
+                // Some host says that another run, or a fellow shard, has a higher number by now.
                 () = self.gate.behind() => {}
             }
             let Some(left) = self.lease.left() else {
@@ -398,6 +438,12 @@ impl Renewal {
             };
             let Ok(answer) = tokio::time::timeout(left, self.place.act(order)).await else {
                 return self.over();
+            };
+            let answer = match answer {
+                Ok(Answer::Taken(numbers)) if numbers.number > self.limit => {
+                    Err(wrong(&self.place, &self.folder, numbers.number))
+                }
+                answer => answer,
             };
             match answer {
                 Ok(Answer::Lost(found)) => {
@@ -418,8 +464,10 @@ impl Renewal {
                 Err(error) if !silent => {
                     silent = true;
                     let left = self.lease.left().unwrap_or_default().as_secs();
+                    let hint = error.hint().map(|hint| format!(" ({hint})"));
                     self.tell.warn(&format!(
-                        "the lock could not be renewed and will be tried again; without it, this run stops in {left} s: {error}"
+                        "the lock could not be renewed and will be tried again; without it, this run stops in {left} s: {error}{}",
+                        hint.unwrap_or_default()
                     ));
                 }
                 Err(_) => {}

@@ -73,8 +73,8 @@ free_for_us() {
 }
 number() {
   kept=0
-  [ ! -e "$dir/lock.number" ] || read -r kept <"$dir/lock.number" || :
-  case $kept in '' | *[!0-9]* | ?????????????????*) kept=0 ;; esac
+  [ ! -e "$dir/lock.number" ] || read -r kept <"$dir/lock.number" || kept=0
+  case $kept in '' | 0* | *[!0-9]* | ????????????????*) kept=0 ;; esac
 }
 higher() {
   number
@@ -310,10 +310,11 @@ pub(super) fn parse(reply: &Reply) -> Result<Answer, String> {
                 .collect(),
         }
     });
-    let count = |name| value(name).and_then(|text| text.parse().ok());
+    // What is no number is too high for all: see `SeenRuns::limit`.
+    let count = |name| value(name).map_or(0, |text| text.parse().unwrap_or(u64::MAX));
     let numbers = Numbers {
-        number: count("number").unwrap_or_default(),
-        before: count("before").unwrap_or_default(),
+        number: count("number"),
+        before: count("before"),
         stolen: value("stolen").is_some(),
     };
     match (value("state"), found) {
