@@ -130,7 +130,8 @@ pub fn shquote(text: &str) -> String {
     if !text.is_empty() && text.chars().all(plain) {
         return text.to_owned();
     }
-    format!("'{}'", text.replace('\'', r"'\''"))
+    // Not `'\''`: where systemd reads such a file, what follows that is no longer within quotes.
+    format!("'{}'", text.replace('\'', r#"'"'"'"#))
 }
 
 fn systemd(text: &str) -> Result<String, Why> {
@@ -229,7 +230,7 @@ mod tests {
                 "a\"${b}%{c}$d",
                 "\"a\\\"\\u0024{b}\\u0025{c}$d\"",
             ),
-            (Encoder::Sh, "it's", r"'it'\''s'"),
+            (Encoder::Sh, "it's", r#"'it'"'"'s'"#),
             (Encoder::Sh, "a/b-c.d", "a/b-c.d"),
             (
                 Encoder::Systemd,

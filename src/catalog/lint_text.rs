@@ -11,7 +11,7 @@ use super::encode::Encoder;
 use super::parse_recipe::each_text;
 use super::problems::AllProblems;
 use super::recipe::{Recipe, SettingSpec};
-use super::structure::{Format, Misplaced, bare, check_place};
+use super::structure::{Format, Misplaced, VALUE, bare, check_place};
 use super::task::{Template, TextFormat};
 use super::template::mentions;
 use super::template_text::{Code, brackets_end, codes, string_end};
@@ -90,13 +90,10 @@ fn find(catalog: &Catalog, recipe: &Recipe, format: Format, text: &str) -> Vec<(
     };
     let codes = codes(text);
     let mut found = Vec::new();
-    let mut line = String::new();
+    let mut before = String::new();
     let mut literal = 0;
     for (number, code) in codes.iter().enumerate() {
-        match text[literal..code.start].rsplit_once('\n') {
-            Some((_, last)) => last.clone_into(&mut line),
-            None => line.push_str(&text[literal..code.start]),
-        }
+        before.push_str(&text[literal..code.start]);
         literal = code.end;
         let inner = code.inner(text);
         if !code.puts_in {
@@ -110,11 +107,11 @@ fn find(catalog: &Catalog, recipe: &Recipe, format: Format, text: &str) -> Vec<(
             let wrong = match encoder {
                 None if reading.capture() => None,
                 None => Some(bare(format)),
-                Some(encoder) => check_place(format, encoder, &line, after).err(),
+                Some(encoder) => check_place(format, encoder, &before, after).err(),
             };
             found.extend(wrong.map(|wrong| (code.start, wrong)));
         }
-        line.push('x');
+        before.push(VALUE);
     }
     // A whole document that is given from outside is nothing but itself.
     let around =

@@ -122,7 +122,7 @@ fn reads_facts_with_dots() {
 #[test]
 fn filters() {
     for (template, want) in [
-        ("{{ \"it's\" | shquote }}", r"'it'\''s'"),
+        ("{{ \"it's\" | shquote }}", r#"'it'"'"'s'"#),
         ("{{ 'a/b-c.d' | shquote }}", "a/b-c.d"),
         ("{{ '' | shquote }}", "''"),
         ("{{ 'a\"b${c}' | quote_hcl }}", r#""a\"b\u0024{c}""#),
