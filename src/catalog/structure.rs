@@ -621,8 +621,8 @@ fn hcl(text: &str) -> Option<Within> {
                 return Some(Within::Comment);
             };
             after
-        } else if rest.starts_with("/*") {
-            let Some(after) = rest[2..].split_once("*/") else {
+        } else if let Some(comment) = rest.strip_prefix("/*") {
+            let Some(after) = comment.split_once("*/") else {
                 return Some(Within::Comment);
             };
             after.1

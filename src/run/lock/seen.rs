@@ -101,7 +101,8 @@ mod tests {
     fn one_host_does_not_make_the_number_jump() {
         let most = Fence::MOST;
         let leap = 7 + LEAP;
-        let cases: [(&[(u64, u64)], u64, u64); 9] = [
+        type Case<'a> = (&'a [(u64, u64)], u64, u64);
+        let cases: [Case<'_>; 9] = [
             (&[(5, 6), (7, 0), (0, 0)], 7, 7),
             (&[(leap, 6), (7, 0)], leap, leap),
             (&[(leap + 1, 6), (7, 0)], 7, 7),
