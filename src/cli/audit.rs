@@ -10,10 +10,11 @@ use serde::Serialize;
 use super::Global;
 use super::exit::{CliError, CliResult, Ending};
 use super::home::Home;
+use super::host::find;
 use super::print::{Output, print, print_json, say, table, warn};
 use super::session::Session;
 use super::wire::Wired;
-use crate::config::{HostId, Stack};
+use crate::config::HostId;
 use crate::graph::{Graph, Selector, Target};
 use crate::ops::audit::journals;
 use crate::probe::AccessError;
@@ -106,7 +107,7 @@ impl Wanted {
         let mut hosts = BTreeSet::new();
         for target in targets {
             let name = target.strip_prefix('@').unwrap_or(target);
-            if let Some(host) = find(&graph.stack, name) {
+            if let Some(host) = graph.stack.host_named(name) {
                 wanted.whole.insert(name.to_owned());
                 hosts.insert(host);
                 continue;
@@ -141,14 +142,6 @@ impl Wanted {
             || self.labels.contains(step)
             || self.components.contains(component)
     }
-}
-
-fn find(stack: &Stack, name: &str) -> Option<HostId> {
-    (0..)
-        .map(HostId)
-        .zip(&stack.hosts)
-        .find(|(_, host)| *host.name == *name)
-        .map(|(id, _)| id)
 }
 
 /// One entry, for programs.
@@ -386,10 +379,7 @@ async fn verify(names: &[String], output: Output, session: &Session, global: &Gl
     let mut hosts = Vec::new();
     for name in names {
         let name = name.strip_prefix('@').unwrap_or(name);
-        hosts.push(find(stack, name).ok_or_else(|| {
-            CliError::usage(format!("stack {} has no host `{name}`", stack.name))
-                .hint("`foundry host list` lists them")
-        })?);
+        hosts.push(find(stack, name)?);
     }
     if hosts.is_empty() {
         hosts = (0..).map(HostId).take(stack.hosts.len()).collect();

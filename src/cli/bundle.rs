@@ -1,6 +1,5 @@
 //! `foundry bundle`: all that a stack downloads in one file, for machines without internet. Connects to no host.
 
-use crate::terminal::line;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -15,6 +14,7 @@ use super::session::Session;
 use crate::config::{Mirror, MirrorDigests};
 use crate::ops::bundle::{self, BundleError, Index, Kind, Needs, Signed, Signer};
 use crate::target::artifact::Platform;
+use crate::terminal::line;
 
 /// Packs all that a stack downloads into one file, for machines without internet
 #[derive(Debug, Args)]

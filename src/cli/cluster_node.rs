@@ -1,6 +1,5 @@
 //! `foundry cluster node …`: nodes into the config and the cluster, and out of both.
 
-use crate::terminal::line;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use crate::config::{self, HostId};
 use crate::graph::{Input, StepId, Target};
 use crate::ops::cluster::{self, Node, Vote, may_leave};
 use crate::target::cluster::Cluster;
+use crate::terminal::line;
 
 /// How long etcd may take to let a member go.
 const LEAVE: Duration = Duration::from_secs(60);

@@ -1,6 +1,5 @@
 //! `foundry cluster status` and `kubeconfig`: what is, and the way in. Changes nothing but the user's own kubeconfig.
 
-use crate::terminal::{Page, line};
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -12,6 +11,7 @@ use super::print::{Output, print, print_data, print_json, table};
 use crate::ops::cluster::{self, Member, Node};
 use crate::secret::private;
 use crate::target::kubeconfig::Credentials;
+use crate::terminal::{Page, line};
 
 #[derive(Debug, Serialize)]
 struct Status {

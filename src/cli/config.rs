@@ -1,7 +1,6 @@
 //! `foundry config`: new configs, and a look at those there are. Does not know recipes; what it must know of them is
 //! handed in.
 
-use crate::terminal::{self, Page, line};
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use crate::catalog::{AllProblems, Catalog, settings_schema};
 use crate::config::{
     self, ComponentSchema, NewConfig, NewHost, Problem, Problems, SCHEMA_FILE, Stack, Style, stem,
 };
+use crate::terminal::{self, Page, line};
 
 /// Writes, checks and shows config files
 #[derive(Debug, Args)]

@@ -1,6 +1,5 @@
 //! `foundry host …`: lists the stack's hosts, opens shells on them, configures them. `host_add` adds new ones.
 
-use crate::terminal::{self, Page, line, style};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::process::Command;
@@ -21,6 +20,7 @@ use crate::config::{Host, HostId, Stack, nearest_host};
 use crate::probe::{AccessError, Program, Readers};
 use crate::secret::Secret;
 use crate::target::host::{AccessSettings, Fleet, HostKeys, ssh_command};
+use crate::terminal::{self, Page, line, style};
 
 /// How many hosts are asked at once.
 const AT_ONCE: usize = 64;
@@ -110,12 +110,7 @@ pub async fn configure(
 
 /// Finds a host by its name.
 pub fn find(stack: &Stack, name: &str) -> Result<HostId, CliError> {
-    let ids = (0..).map(HostId).zip(&stack.hosts);
-    let found = ids
-        .into_iter()
-        .find(|(_, host)| &*host.name == name)
-        .map(|(id, _)| id);
-    found.ok_or_else(|| {
+    stack.host_named(name).ok_or_else(|| {
         let error = CliError::usage(format!("{} has no host `{name}`", stack.source.name));
         match nearest_host(name, stack.hosts.iter().map(|host| &*host.name)) {
             Some(near) => error.hint(format!("did you mean `{near}`?")),

@@ -1,7 +1,6 @@
 //! `foundry host add`: registers a host, gives it a key of its own, makes its base. Every step can be cut off and is
 //! taken up again by the same command.
 
-use crate::terminal;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +28,7 @@ use crate::target::host::{
     AccessSettings, Fleet, HostKeys, OfferedKey, Password, PasswordWanted, Prompts, generate_key,
     install_key,
 };
+use crate::terminal;
 
 /// Where OpenBAO keeps hosts' private keys, and under which field.
 const KEYS_PATH: &str = "foundry/ssh-keys";

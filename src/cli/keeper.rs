@@ -1,7 +1,6 @@
 //! Keeps what must be kept: hands keys over to the user, stores Foundry's own credentials in the OS keyring or,
 //! where there is none, in files that only the user can read. Does not know what the credentials are for.
 
-use crate::terminal::{self, Page, style};
 use std::path::{Path, PathBuf};
 #[cfg(feature = "keyring")]
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +14,7 @@ use super::prompt::{ask, hidden, someone_there};
 use crate::report::Pause;
 use crate::run::{Keeper, Safekeeping};
 use crate::secret::{Secret, private};
+use crate::terminal::{self, Page, style};
 
 /// The command line's [`Keeper`].
 #[derive(Clone)]

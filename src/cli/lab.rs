@@ -1,6 +1,5 @@
 //! `foundry lab`: disposable Debian hosts on this machine. Prompts for nothing; knows nothing of how a lab is made.
 
-use crate::terminal::{self, Page, line};
 use std::io::{self, IsTerminal as _};
 use std::process::Command;
 
@@ -11,6 +10,7 @@ use crate::lab::{
     self, DriverKind, HostState, Lab, LabError, LabHost, LabName, LabState, Place, Progress, Up,
     Wanted,
 };
+use crate::terminal::{self, Page, line};
 
 /// Makes disposable Debian hosts on this machine, for trying things and for tests
 #[derive(Debug, Args)]

@@ -51,7 +51,6 @@ mod support;
 mod version;
 mod wire;
 
-use crate::terminal::{self, Page, shown};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +59,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Stack;
 use crate::graph::expand;
+use crate::terminal::{self, Page, shown};
 use exit::{CliError, CliResult, Ending};
 
 const ABOUT: &str = "Brings bare Debian and Ubuntu machines up to a complete self-hosted platform, and keeps it there";

@@ -1,7 +1,6 @@
 //! `stack outdated`: what the config names and what runs, beside the newest releases that the table of versions knows.
 //! Asks no release page: it knows what this Foundry knows, and what people's own table adds.
 
-use crate::terminal::{Page, style};
 use std::collections::BTreeSet;
 
 use serde::Serialize;
@@ -14,6 +13,7 @@ use super::session::Session;
 use super::wire::Wired;
 use crate::catalog::{Known, Recipe, Settings, Value, Version, resolve_settings};
 use crate::graph::Input;
+use crate::terminal::{Page, style};
 
 /// One component.
 #[derive(Debug, Serialize)]

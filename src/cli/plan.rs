@@ -1,6 +1,5 @@
 //! `foundry plan` and `foundry explain`: what would run and why. Looks, and changes nothing.
 
-use crate::terminal::{Page, one_line, style};
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -16,6 +15,7 @@ use crate::graph::{Fingerprints, Selection, StepId, Target, explain_key, key, sh
 use crate::plan::{Plan, Reason, Verdict, secret_facts};
 use crate::probe::Fact;
 use crate::secret::REDACTED;
+use crate::terminal::{Page, one_line, style};
 
 /// Shows what would run, and why; touches nothing
 #[derive(Debug, clap::Args)]

@@ -1,7 +1,6 @@
 //! Asks the person at the terminal: passwords without echo, unknown host keys with their fingerprint.
 //! Does not know what the answers are used for.
 
-use crate::terminal::{self, Page, shown, style};
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use futures::future::BoxFuture;
 use crate::report::Pause;
 use crate::secret::Secret;
 use crate::target::host::{OfferedKey, Password, PasswordWanted, Prompts};
+use crate::terminal::{self, Page, shown, style};
 
 /// Returns whether there is a person to ask: both ways of the terminal are one, and `--yes` was not given.
 #[must_use]

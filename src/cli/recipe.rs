@@ -1,7 +1,6 @@
 //! `foundry recipe lint|list|show`, and the catalog that every command works with: what is in the binary, overlaid by
 //! the user's folder. Reads files and runs shellcheck; what is right or wrong is decided in `catalog` and `graph`.
 
-use crate::terminal::{Page, from_ansi, line};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
@@ -20,6 +19,7 @@ use crate::catalog::{AllProblems, Catalog, Files, SettingSpec, lint, scripts};
 use crate::config::{render, suggest_help};
 use crate::graph::expand_made_up;
 use crate::secret::private;
+use crate::terminal::{Page, from_ansi, line};
 
 /// Lists, shows and checks recipes: those built in, and your own
 #[derive(Debug, Args)]

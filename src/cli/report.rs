@@ -1,6 +1,5 @@
 //! `foundry report`: several records of runs as one. Reads files; asks no host anything.
 
-use crate::terminal::{Page, one_line};
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,6 +12,7 @@ use super::print::{Output, print, print_json};
 use super::reports::{report_file, summary_file};
 use crate::event::Event;
 use crate::report::{Kind, Merged, Paint, Record, counted, find, markdown, span};
+use crate::terminal::{Page, one_line};
 
 /// Makes one report of several runs, such as the shards of one
 #[derive(Debug, Args)]

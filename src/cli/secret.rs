@@ -1,7 +1,6 @@
 //! `foundry secret …`: secrets of the stack in its own OpenBAO, and Foundry's token for it. Values reach standard output
 //! only when asked for, and never an argument.
 
-use crate::terminal::{self, Page};
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use super::wire::Wired;
 use crate::run::Keeper as _;
 use crate::secret::{Resolution, Secret, SecretRef, SecretSource, SecretStore as _, StoreError};
 use crate::target::bao::{BaoStore, token_name};
+use crate::terminal::{self, Page};
 
 /// Reads, writes and lists secrets in the stack's OpenBAO
 #[derive(Debug, clap::Args)]

@@ -1,6 +1,5 @@
 //! `stack status`, `component status`: whether everything is as wanted, by component. Looks, and changes nothing.
 
-use crate::terminal::{Page, line, one_line, style};
 use std::collections::BTreeSet;
 
 use serde::Serialize;
@@ -13,6 +12,7 @@ use super::session::Session;
 use super::wire::Wired;
 use crate::graph::Selection;
 use crate::plan::{Reason, Verdict};
+use crate::terminal::{Page, line, one_line, style};
 
 /// One component's state.
 #[derive(Debug, Serialize)]

@@ -1,7 +1,6 @@
 //! `foundry storage configure`: asks for a backend, checks that it answers, and writes it into the config. Keys go where secrets
 //! go, never into the file.
 
-use crate::terminal::{self, Page};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,6 +25,7 @@ use crate::secret::{
     Resolution, STACK_NAMESPACE, Secret, SecretRef, SecretStore as _, StoreError, references,
 };
 use crate::target::truenas::{Address, Client, Pool, TrueNasError, Trust, pools, version};
+use crate::terminal::{self, Page};
 
 /// Reference to the key where the config has none yet: the seed's own.
 const KEY: &str = "${secret:foundry/truenas:api_key}";

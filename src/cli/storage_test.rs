@@ -1,7 +1,6 @@
 //! `foundry storage test`: backends by their API, then a volume of each class in the cluster. Takes away what it made, whatever
 //! happens.
 
-use crate::terminal::{Page, block, line, one_line};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +20,7 @@ use crate::plan::Verdict;
 use crate::run::lock::{Controller, Holder};
 use crate::target::cluster::Cluster;
 use crate::target::truenas::{self, TrueNasError};
+use crate::terminal::{Page, block, line, one_line};
 
 /// Longest that what was made may take to go away.
 const CLEAR: Duration = Duration::from_secs(180);

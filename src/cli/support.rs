@@ -1,6 +1,5 @@
 //! `foundry support-bundle`: what whoever helps needs to see, without secrets. Looks, and changes nothing.
 
-use crate::terminal::line;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -18,6 +17,7 @@ use super::wire::Wired;
 use crate::config::effective;
 use crate::ops::support::{self, Document};
 use crate::report;
+use crate::terminal::line;
 
 /// How many runs' logs go along.
 const RUNS: usize = 5;

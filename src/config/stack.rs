@@ -61,6 +61,15 @@ impl Stack {
         Some(node)
     }
 
+    /// Returns the host of that name.
+    #[must_use]
+    pub fn host_named(&self, name: &str) -> Option<HostId> {
+        (0..)
+            .map(HostId)
+            .zip(&self.hosts)
+            .find_map(|(id, host)| (&*host.name == name).then_some(id))
+    }
+
     /// Makes the paths of private keys absolute: `~` is `home`, other relative ones begin at `base`, the config's folder.
     pub fn resolve_paths(&mut self, home: &Path, base: &Path) {
         for identity in self

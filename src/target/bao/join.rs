@@ -9,7 +9,7 @@ use vaultrs::api;
 use super::client::{BaoError, Client, PORT, authority};
 use super::endpoint::JoinRaft;
 use super::node;
-use super::unseal::{host_of, opened};
+use super::unseal::opened;
 use crate::catalog::Values;
 use crate::config::HostId;
 use crate::probe::{ActionProbe, Facts, Fault, Question, Seen};
@@ -130,7 +130,7 @@ async fn leader<'m>(
 ) -> Result<(&'m Member<'m>, HostId), StepError> {
     let mut said = Vec::new();
     for member in members.iter().filter(|member| member.name != me) {
-        let Some(host) = host_of(context, member.name) else {
+        let Some(host) = context.stack.host_named(member.name) else {
             continue;
         };
         let words = match look(context, host, ca).await {

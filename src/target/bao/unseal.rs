@@ -10,7 +10,6 @@ use super::answer::Answer;
 use super::client::{BaoError, Client, authority};
 use super::node;
 use crate::catalog::Values;
-use crate::config::HostId;
 use crate::probe::{ActionProbe, Facts, Fault, Question, Seen};
 use crate::run::{Action, ActionContext, StepError};
 use crate::target::inputs::{self, wrong};
@@ -56,7 +55,7 @@ async fn find(
     path: &str,
 ) -> Result<Option<Answer>, StepError> {
     for name in members {
-        let Some(host) = host_of(context, name) else {
+        let Some(host) = context.stack.host_named(name) else {
             continue;
         };
         if let Ok(writer) = context.writers.writer(host).await
@@ -66,16 +65,6 @@ async fn find(
         }
     }
     Ok(None)
-}
-
-/// Returns the host of that name.
-pub fn host_of(context: &ActionContext<'_>, name: &str) -> Option<HostId> {
-    let at = context
-        .stack
-        .hosts
-        .iter()
-        .position(|host| &*host.name == name)?;
-    u32::try_from(at).ok().map(HostId)
 }
 
 /// What a share came to.
